@@ -1,0 +1,526 @@
+"""Contextualizer: what users hold. Texts in, a vector for every word out, as it is meant there.
+
+One class for all four rungs: static vectors, parameter-free attention over them, learned attention,
+and pretrained checkpoints. The way of the data is tokenizer -> packed ids -> encoder -> packed
+states -> pooled word vectors; this module joins the stages and knows nothing of how they work.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from polyseme.attention import unit
+from polyseme.checkpoints import Checkpoint
+from polyseme.embedded import EmbeddedText, EmbeddedTexts
+from polyseme.encoder import EncoderConfig, encode
+from polyseme.execution import Place, on_host, prepare
+from polyseme.inputs import Text, as_list, batches, checked, is_stream
+from polyseme.packed import Packed, mean_of_ranges, offsets_of, take
+from polyseme.parameter_free import ParameterFree, contextualize_packed, log_prior
+from polyseme.progress import progress_bar
+from polyseme.sequences import Sequences, sentence_rows, sequences_of
+from polyseme.text import Phrases, TokenizedTexts, Tokenizer
+from polyseme.vectors import WordVectors
+
+if TYPE_CHECKING:
+    from polyseme.explain import Explanation
+    from polyseme.neighbours import Neighbour
+
+Array = Any
+Floats = npt.NDArray[np.float32]
+
+_CHARACTERS_AT_ONCE = 1 << 18
+
+
+class Contextualizer:
+    """A model that gives each word of a text its vector there. ``polyseme.load`` makes one.
+
+    A text's vectors are the same, to the last bit, whatever else is in the batch and however it is
+    cut (on one machine, with the same settings, on a CPU). Models may be used by several threads at
+    a time.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        tokenizer: Tokenizer,
+        where: Place,
+        *,
+        word_vectors: WordVectors | None = None,
+    ) -> None:
+        self.checkpoint = checkpoint
+        self.tokenizer = tokenizer
+        self.place = where
+        self.word_vectors = word_vectors
+        self.own_vocabulary: tuple[list[str], Floats] | None = None
+        self._arrays, self._operations = prepare(checkpoint.parameters, checkpoint.config, where)
+
+    @property
+    def name(self) -> str:
+        """As it was given to ``load``."""
+        return self.checkpoint.name
+
+    @property
+    def dim(self) -> int:
+        """Width of the vectors."""
+        return self.config.hidden_size
+
+    @property
+    def layers(self) -> int:
+        """Steps of context: layers of learned attention, 1 for parameter-free, 0 for static."""
+        return self.config.layers or int(self.settings is not None)
+
+    @property
+    def config(self) -> EncoderConfig:
+        """Shape of the encoder."""
+        return self.checkpoint.config
+
+    @property
+    def settings(self) -> ParameterFree | None:
+        """Settings of parameter-free attention; None for a model of another rung."""
+        return self.checkpoint.parameter_free
+
+    @property
+    def rung(self) -> Literal["static", "parameter-free", "learned", "pretrained"]:
+        """Which of the four ways from a word to its vector this model takes."""
+        if self.config.layers:
+            return "learned" if self.checkpoint.model_type == "polyseme" else "pretrained"
+        return "static" if self.settings is None else "parameter-free"
+
+    def __repr__(self) -> str:
+        where = f"{self.place.backend} on {self.place.device} in {self.place.dtype}"
+        return f"Contextualizer({self.name!r}, {self.rung}, {self.layers} x {self.dim}, {where})"
+
+    @overload
+    def contextualize(
+        self,
+        texts: str,
+        *,
+        phrases: Phrases | Iterable[str] | None = ...,
+        layer: int | None = ...,
+        normalize: bool = ...,
+        batch_tokens: int = ...,
+        progress: bool | None = ...,
+    ) -> EmbeddedText: ...
+    @overload
+    def contextualize(
+        self,
+        texts: Iterator[Any],
+        *,
+        phrases: Phrases | Iterable[str] | None = ...,
+        layer: int | None = ...,
+        normalize: bool = ...,
+        batch_tokens: int = ...,
+        progress: bool | None = ...,
+    ) -> Iterator[EmbeddedText]: ...
+    @overload
+    def contextualize(
+        self,
+        texts: Any,
+        *,
+        phrases: Phrases | Iterable[str] | None = ...,
+        layer: int | None = ...,
+        normalize: bool = ...,
+        batch_tokens: int = ...,
+        progress: bool | None = ...,
+    ) -> EmbeddedTexts: ...
+    def contextualize(
+        self,
+        texts: Any,
+        *,
+        phrases: Phrases | Iterable[str] | None = None,
+        layer: int | None = None,
+        normalize: bool = False,
+        batch_tokens: int = 8192,
+        progress: bool | None = None,
+    ) -> EmbeddedText | EmbeddedTexts | Iterator[EmbeddedText]:
+        """Give every word of the texts its vector in its text.
+
+        Args:
+            texts: a str; a list, tuple, NumPy, pandas or Arrow array of str; or a generator, which
+                is streamed. In place of a str, a text may be a list of the user's own words.
+            phrases: phrases that are kept as one unit with one vector, such as "piece of cake".
+            layer: the state after this layer, negative from the end; 0 is static. The last if None.
+            normalize: scale each vector to length one.
+            batch_tokens: tokens that are computed at a time; changes speed and memory, no bit of
+                the result.
+            progress: show a bar on stderr; if None, on long work at a terminal.
+
+        Returns:
+            An EmbeddedText for a str, an iterator of them for a generator, else EmbeddedTexts.
+
+        Raises:
+            TypeError: an unknown option, or a text that is no str; the message has its position.
+            ValueError: an option out of range.
+
+        Example:
+            >>> import polyseme
+            >>> model = polyseme.load()
+            >>> docs = model.contextualize(["An apple a day", "Apple just launched a new iPhone"])
+            >>> docs.vectors.shape, bool((docs[0]["apple"] == docs[1]["Apple"]).all())
+            ((10, 256), False)
+        """
+        layer = self._layer(layer)
+        batch_tokens = _positive("batch_tokens", batch_tokens)
+        if phrases is not None and not isinstance(phrases, Phrases):
+            phrases = Phrases(phrases)
+
+        def embed(batch: list[Text]) -> EmbeddedTexts:
+            tokens = self.tokenizer(batch, phrases=phrases)
+            vectors = self._word_vectors(tokens, layer, batch_tokens)
+            if normalize:
+                vectors = unit(vectors)
+            return EmbeddedTexts(
+                tokens.texts, tokens.word_offsets, tokens.spans, vectors, tokens.known
+            )
+
+        if isinstance(texts, str):
+            return embed([texts])[0]
+        if is_stream(texts):
+            return _streamed(embed, texts, progress)
+        listed = as_list(texts)
+        parts = [embed([])]
+        with progress_bar(len(listed), progress) as advance:
+            for batch in batches(listed, _CHARACTERS_AT_ONCE):
+                parts.append(embed(batch))
+                advance(len(batch))
+        return _joined(parts)
+
+    def encode(
+        self,
+        texts: Any,
+        *,
+        normalize: bool | None = None,
+        batch_tokens: int = 8192,
+        progress: bool | None = None,
+    ) -> Floats:
+        """Sentence vectors: one vector for a text.
+
+        A model that comes from sentence-transformers is pooled and normalised as its modules.json
+        says, so the vectors are those that this library gives (long texts excepted, which are read
+        whole here). Models without layers take the mean of their words' contextual vectors.
+
+        Args:
+            texts: a str, or a list, tuple, NumPy, pandas or Arrow array, or generator of str.
+            normalize: scale each vector to length one; if None, as the model is set.
+            batch_tokens: tokens that are computed at a time.
+            progress: show a bar on stderr; if None, on long work at a terminal.
+
+        Returns:
+            (dim,) float32 for a str, else (n_texts, dim). A text without words is a zero vector in
+            models without layers.
+
+        Raises:
+            TypeError: an unknown option, or a text that is no str; the message has its position.
+            ValueError: an option out of range, or a model whose pooling is not supported.
+
+        Example:
+            >>> import polyseme
+            >>> polyseme.load().encode(["An apple a day", "Apple pie"]).shape
+            (2, 256)
+        """
+        batch_tokens = _positive("batch_tokens", batch_tokens)
+        sentence = self.checkpoint.sentence
+        if sentence.unsupported:
+            raise ValueError(
+                f"{self.name}: {sentence.unsupported}, which polyseme does not have; contextualize "
+                "works all the same"
+            )
+        if isinstance(texts, str):
+            listed: Iterable[Text] = [texts]
+        else:
+            listed = _checked_stream(texts) if is_stream(texts) else as_list(texts)
+        parts = [np.zeros((0, self.dim), np.float32)]
+        total = len(listed) if isinstance(listed, list) else None
+        with progress_bar(total, progress) as advance:
+            for batch in batches(listed, _CHARACTERS_AT_ONCE):
+                vectors = self._sentence_vectors(self.tokenizer(batch), batch_tokens)
+                if sentence.normalize if normalize is None else normalize:
+                    vectors = unit(vectors)
+                parts.append(vectors)
+                advance(len(batch))
+        encoded = np.concatenate(parts)
+        return encoded[0] if isinstance(texts, str) else encoded
+
+    def explain(self, text: Text, word: str | int, **options: Any) -> Explanation:
+        """Which words of a text made a word what it is there; see ``polyseme.explain``."""
+        from polyseme.explain import explain
+
+        return explain(self, text, word, **options)
+
+    def most_similar(self, text: Text, word: str | int, **options: Any) -> list[Neighbour]:
+        """What a word of a text is nearest to as meant there; see ``polyseme.neighbours``."""
+        from polyseme.neighbours import most_similar
+
+        return most_similar(self, text, word, **options)
+
+    def static(self) -> Contextualizer:
+        """This model's static vectors alone: the same vector in every text."""
+        return self._without_layers(None, self._table_parameters())
+
+    def parameter_free(
+        self,
+        *,
+        frequency: Literal["model", "rank", "counts"] | None = "model",
+        center: bool = False,
+        **settings: Any,
+    ) -> Contextualizer:
+        """Parameter-free attention over this model's static vectors.
+
+        Args:
+            frequency: how much less a frequent word says than a rare one: "model" as the model has
+                it (or not), "rank" from the vocabulary's order by Zipf's law, "counts" from the
+                counts of the word vectors' file, None not at all.
+            center: subtract the vocabulary's mean vector from every word.
+            settings: temperature, normalize, include_self and own_similarity of ParameterFree;
+                what is not given stays as the model has it.
+
+        Raises:
+            TypeError: an unknown setting.
+            ValueError: a setting out of range, or counts that the model does not have.
+        """
+        parameters = self._table_parameters()
+        if frequency != "model":
+            parameters.pop("embeddings.log_prior", None)
+            if frequency is not None:
+                parameters["embeddings.log_prior"] = self._log_prior(frequency)
+        if center:
+            parameters["embeddings.center"] = parameters["embeddings.tokens"].mean(axis=0)
+        return self._without_layers(
+            replace(self.settings or ParameterFree(), **settings), parameters
+        )
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+        """Write the model as a folder that ``polyseme.load`` opens.
+
+        Raises:
+            NotADirectoryError: the path is a file.
+        """
+        from polyseme.loading import save
+
+        save(self, folder)
+
+    def static_vectors(self, texts: list[Text]) -> EmbeddedTexts:
+        """The words of the texts with their static vectors, before any context."""
+        tokens = self.tokenizer(texts)
+        vectors = on_host(self._static_words(tokens).values)
+        return EmbeddedTexts(tokens.texts, tokens.word_offsets, tokens.spans, vectors, tokens.known)
+
+    def weights(self, tokens: TokenizedTexts) -> tuple[list[Array], Sequences | None]:
+        """Attention weights of one text, layer by layer.
+
+        Args:
+            tokens: one text.
+
+        Returns:
+            A list of (heads, n, n) weights over the tokens of its sequence and that sequence; for
+            parameter-free attention one (1, n_words, n_words) over its words, and None.
+
+        Raises:
+            ValueError: the text is longer than the model's positions.
+        """
+        record: list[Array] = []
+        with self._no_gradients():
+            if not self.config.layers:
+                self._attended_words(tokens, record)
+                return [on_host(weights) for weights in record], None
+            sequences = self._sequences(tokens)
+            if len(sequences.token_ids) > 1:
+                raise ValueError(
+                    f"the text has {len(tokens.token_ids)} tokens, more than the model's "
+                    f"{self.config.max_tokens} positions: explain a shorter part of it"
+                )
+            encode(
+                self._arrays,
+                self.config,
+                sequences.token_ids,
+                operations=self._operations,
+                record=record,
+            )
+        return [on_host(weights)[0] for weights in record], sequences
+
+    def _word_vectors(self, tokens: TokenizedTexts, layer: int, batch_tokens: int) -> Floats:
+        """(n_words, dim) float32 states of the words after a layer."""
+        with self._no_gradients():
+            if not self.config.layers:
+                attends = layer > 0 and self.settings is not None
+                words = self._attended_words(tokens) if attends else self._static_words(tokens)
+                return on_host(words.values)
+            sequences = self._sequences(tokens)
+            states = self._states(sequences, layer, batch_tokens)
+            pooled = mean_of_ranges(
+                take(states, sequences.token_rows),
+                tokens.word_tokens[:, 0],
+                tokens.word_tokens[:, 1],
+            )
+            return on_host(pooled)
+
+    def _sentence_vectors(self, tokens: TokenizedTexts, batch_tokens: int) -> Floats:
+        """(n_texts, dim) float32 pooled states."""
+        if not self.config.layers:
+            vectors = self._word_vectors(tokens, self.layers, batch_tokens)[tokens.known]
+            counts = np.diff(np.append(0, np.cumsum(tokens.known))[tokens.word_offsets])
+            return _pooled(vectors, offsets_of(counts), "mean")
+        with self._no_gradients():
+            sequences = self._sequences(tokens)
+            states = self._states(sequences, self.layers, batch_tokens)
+            rows = sentence_rows(
+                sequences,
+                len(self.tokenizer.prefix),
+                len(self.tokenizer.suffix),
+                tokens.token_offsets,
+            )
+            gathered = on_host(take(states, rows.values))
+        return _pooled(gathered, rows.offsets, self.checkpoint.sentence.pooling)
+
+    def _static_words(self, tokens: TokenizedTexts) -> Packed:
+        """Static vectors: the mean of a word's rows in the table; zero if it has none."""
+        ranges = tokens.word_tokens
+        rows = take(self._arrays["embeddings.tokens"], tokens.token_ids)
+        vectors = mean_of_ranges(rows, ranges[:, 0], ranges[:, 1])
+        if "embeddings.center" in self._arrays:
+            vectors = vectors - self._arrays["embeddings.center"]
+            vectors[~tokens.known] = 0
+        return Packed(vectors, tokens.word_offsets)
+
+    def _attended_words(self, tokens: TokenizedTexts, record: list[Array] | None = None) -> Packed:
+        prior = self._arrays.get("embeddings.log_prior")
+        if prior is not None:
+            ranges = tokens.word_tokens
+            prior = mean_of_ranges(take(prior, tokens.token_ids), ranges[:, 0], ranges[:, 1])
+        return contextualize_packed(
+            self._static_words(tokens),
+            self.settings or ParameterFree(),
+            known=tokens.known,
+            log_prior=prior,
+            record=record,
+        )
+
+    def _sequences(self, tokens: TokenizedTexts) -> Sequences:
+        return sequences_of(
+            tokens,
+            prefix=self.tokenizer.prefix,
+            suffix=self.tokenizer.suffix,
+            max_tokens=self.config.max_tokens,
+        )
+
+    def _states(self, sequences: Sequences, layer: int, batch_tokens: int) -> Array:
+        return encode(
+            self._arrays,
+            self.config,
+            sequences.token_ids,
+            operations=self._operations,
+            layer=layer,
+            batch_tokens=batch_tokens,
+        ).values
+
+    def _layer(self, layer: int | None) -> int:
+        if layer is None:
+            return self.layers
+        if isinstance(layer, bool) or not isinstance(layer, (int, np.integer)):
+            raise TypeError(f"layer is {layer!r}: give an integer")
+        if not -self.layers - 1 <= layer <= self.layers:
+            raise ValueError(f"layer is {layer}: this model has layers 0 (static) to {self.layers}")
+        return int(layer) % (self.layers + 1)
+
+    def _table_parameters(self) -> dict[str, npt.NDArray[Any]]:
+        kept = ("embeddings.tokens", "embeddings.log_prior", "embeddings.center")
+        parameters = self.checkpoint.parameters
+        return {name: parameters[name] for name in kept if name in parameters}
+
+    def _without_layers(
+        self, settings: ParameterFree | None, parameters: dict[str, npt.NDArray[Any]]
+    ) -> Contextualizer:
+        rows, dim = parameters["embeddings.tokens"].shape
+        checkpoint = replace(
+            self.checkpoint,
+            config=EncoderConfig(vocabulary_size=rows, hidden_size=dim),
+            parameters=parameters,
+            parameter_free=settings,
+            sentence=replace(self.checkpoint.sentence, pooling="mean", unsupported=None),
+        )
+        return Contextualizer(
+            checkpoint, self.tokenizer, self.place, word_vectors=self.word_vectors
+        )
+
+    def _log_prior(self, frequency: str) -> Floats:
+        vectors = self.word_vectors
+        if vectors is None:
+            raise ValueError(
+                f"frequency is {frequency!r}: only models over word vectors have it; use 'model'"
+            )
+        words = len(vectors.words)
+        if frequency == "rank":
+            counts = 1 / np.arange(1, words + 1)
+        elif frequency != "counts":
+            raise ValueError(f"frequency is {frequency!r}: use 'model', 'rank', 'counts' or None")
+        elif vectors.counts is None:
+            raise ValueError("frequency is 'counts', but these word vectors come without counts")
+        else:
+            counts = vectors.counts.astype(np.float64)
+        probabilities = np.zeros(len(vectors.table))
+        probabilities[:words] = counts / counts.sum()
+        return log_prior(probabilities)
+
+    def _no_gradients(self) -> AbstractContextManager[Any]:
+        if self.place.backend == "numpy":
+            return nullcontext()
+        import torch
+
+        context: AbstractContextManager[Any] = torch.inference_mode()
+        return context
+
+
+def _streamed(
+    embed: Callable[[list[Text]], EmbeddedTexts], texts: Iterator[Any], progress: bool | None
+) -> Iterator[EmbeddedText]:
+    with progress_bar(None, progress) as advance:
+        for batch in batches(_checked_stream(texts), _CHARACTERS_AT_ONCE):
+            yield from embed(batch)
+            advance(len(batch))
+
+
+def _checked_stream(texts: Iterator[Any]) -> Iterator[Text]:
+    return (checked(text, i) for i, text in enumerate(texts))
+
+
+def _joined(parts: list[EmbeddedTexts]) -> EmbeddedTexts:
+    return EmbeddedTexts(
+        [text for part in parts for text in part.texts],
+        offsets_of(np.concatenate([np.diff(part.offsets) for part in parts])),
+        np.concatenate([part.spans for part in parts]),
+        np.concatenate([part.vectors for part in parts]),
+        np.concatenate([part.known for part in parts]),
+    )
+
+
+def _pooled(states: Floats, offsets: npt.NDArray[np.int64], pooling: str) -> Floats:
+    """One vector a text of its rows; zero where it has none."""
+    lengths = np.diff(offsets)
+    pooled = np.zeros((len(lengths), states.shape[1]), dtype=np.float32)
+    filled = np.flatnonzero(lengths)
+    if not len(filled):
+        return pooled
+    starts = offsets[:-1][filled]
+    if pooling == "cls":
+        pooled[filled] = states[starts]
+    elif pooling == "max":
+        pooled[filled] = np.maximum.reduceat(states, starts, axis=0)
+    else:
+        pooled[filled] = np.add.reduceat(states, starts, axis=0) / lengths[filled, None]
+    return pooled
+
+
+def _positive(name: str, value: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name} is {value!r}: give an integer")
+    if value < 1:
+        raise ValueError(f"{name} is {value}: it must be at least 1")
+    return int(value)

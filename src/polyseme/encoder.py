@@ -1,0 +1,449 @@
+"""The encoder: token ids in, contextual states out; static vectors, then N layers.
+
+A layer is self-attention and a feed-forward network, each with a residual and a norm (Vaswani et
+al. 2017, https://arxiv.org/abs/1706.03762). ``EncoderConfig`` holds the few choices by which BERT,
+RoBERTa, DistilBERT, MPNet, ELECTRA, ModernBERT and our own models differ; everything else is a
+function of arrays and a plain mapping of named parameters, the same code for NumPy and torch.
+
+Texts run packed (``packed.py``): T tokens of all texts end to end, no padding. The four primitives
+that cost time are collected in ``Operations``; ``polyseme.execution`` has faster ones for the same
+functions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from array_api_compat import array_namespace, is_torch_array
+from array_api_compat import device as device_of
+
+from polyseme import attention
+from polyseme.packed import Offsets, Packed, by_length, offsets_of, rows_of, take
+
+Array = Any
+Parameters = Mapping[str, Array]
+Activation = Literal["gelu", "gelu_tanh", "relu", "silu"]
+
+_SCORES_IN_A_GROUP = 1 << 20
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """The shape of an encoder.
+
+    Attributes:
+        vocabulary_size: rows of the table of static vectors.
+        hidden_size: width of the states.
+        layers: how many; with 0 the encoder is a table of static vectors.
+        heads: attention heads of a layer.
+        intermediate_size: width inside the feed-forward network.
+        embedding_size: width of the static vectors where it differs from ``hidden_size``.
+        activation: of the feed-forward network.
+        gated: the feed-forward network multiplies the activation by a second map (GLU).
+        norm: "post" norms the sum of a block and its residual, "pre" the input of the block.
+        norm_epsilon: added to the variance.
+        bias: whether every map and norm has a bias; if not, those that are there are used.
+        embedding_norm: whether static vectors are normed before the first layer.
+        positions: "none", "learned" (added to the static vectors) or "rotary".
+        position_offset: row of the position table that the first token takes.
+        max_tokens: longest sequence, with special tokens; None if there is no limit.
+        relative_buckets: rows of a bias by relative distance, shared by all layers; 0 for none.
+        rotary_base: wavelength base of rotary positions.
+        local_rotary_base: the same in layers with local attention.
+        local_window: how far a token sees to each side in layers with local attention.
+        global_every: every how many layers attention is global; 1 if all are.
+    """
+
+    vocabulary_size: int
+    hidden_size: int
+    layers: int = 0
+    heads: int = 1
+    intermediate_size: int = 0
+    embedding_size: int | None = None
+    activation: Activation = "gelu"
+    gated: bool = False
+    norm: Literal["post", "pre"] = "post"
+    norm_epsilon: float = 1e-12
+    bias: bool = True
+    embedding_norm: bool = False
+    positions: Literal["none", "learned", "rotary"] = "none"
+    position_offset: int = 0
+    max_tokens: int | None = None
+    relative_buckets: int = 0
+    rotary_base: float = 10_000.0
+    local_rotary_base: float = 10_000.0
+    local_window: int = 0
+    global_every: int = 1
+
+    def is_local(self, layer: int) -> bool:
+        """Whether the layer sees ``local_window`` tokens to each side only."""
+        return layer % self.global_every != 0
+
+
+@dataclass(frozen=True)
+class Operations:
+    """The primitives of an encoder, each a function of states (T, d) and a parameter's name.
+
+    Attributes:
+        linear: (states, name) -> states @ name.weight.T + name.bias.
+        norm: (states, name) -> layer norm with name.weight and name.bias.
+        activate: (states, activation) -> elementwise.
+        attend: ``attention.attend_heads`` on (texts, n, d) queries, keys and values.
+    """
+
+    linear: Callable[[Array, str], Array]
+    norm: Callable[[Array, str], Array]
+    activate: Callable[[Array, Activation], Array]
+    attend: Callable[..., Array]
+
+
+def plain_operations(parameters: Parameters, config: EncoderConfig) -> Operations:
+    """The primitives as their definitions say; every faster version is held against these."""
+
+    def linear(states: Array, name: str) -> Array:
+        return attention.linear(
+            states, parameters[f"{name}.weight"], parameters.get(f"{name}.bias")
+        )
+
+    def norm(states: Array, name: str) -> Array:
+        return layer_norm(
+            states,
+            parameters[f"{name}.weight"],
+            parameters.get(f"{name}.bias"),
+            config.norm_epsilon,
+        )
+
+    return Operations(linear, norm, activate, attention.attend_heads)
+
+
+def encode(
+    parameters: Parameters,
+    config: EncoderConfig,
+    token_ids: Packed,
+    *,
+    operations: Operations | None = None,
+    layer: int | None = None,
+    batch_tokens: int = 8192,
+    record: list[Array] | None = None,
+) -> Packed:
+    """Contextual states of packed texts.
+
+    Args:
+        parameters: name -> array; ``parameter_shapes`` lists the names.
+        config: the encoder's shape.
+        token_ids: (n_tokens,) ids with offsets, special tokens included.
+        operations: how the primitives are computed; as defined if None.
+        layer: state after this many layers, 0 being the static vectors with their positions; all
+            layers if None.
+        batch_tokens: tokens that are computed at a time.
+        record: filled with the weights (n_texts, heads, n, n) of every layer; needs texts of one
+            length n.
+
+    Returns:
+        (n_tokens, hidden_size) states with the same offsets.
+
+    Raises:
+        ValueError: an id outside the vocabulary, a text longer than ``max_tokens``, a layer that
+            is not there.
+    """
+    _check_request(config, token_ids, layer)
+    operations = operations or plain_operations(parameters, config)
+    table = parameters["embeddings.tokens"]
+    xp = array_namespace(table)
+    lengths = token_ids.lengths
+    pieces, order = [], []
+    for texts in steps(lengths, batch_tokens):
+        rows = rows_of(token_ids.offsets, texts)
+        step = _Step(config, parameters, operations, lengths[texts], record)
+        pieces.append(step.run(token_ids.values[rows], config.layers if layer is None else layer))
+        order.append(rows)
+    if not pieces:
+        shape = (0, config.hidden_size)
+        return Packed(
+            xp.zeros(shape, dtype=table.dtype, device=device_of(table)), token_ids.offsets
+        )
+    rows = np.concatenate(order)
+    back = np.empty_like(rows)
+    back[rows] = np.arange(len(rows))
+    return Packed(take(xp.concat(pieces, axis=0), back), token_ids.offsets)
+
+
+def steps(lengths: npt.NDArray[np.int64], batch_tokens: int) -> Iterator[npt.NDArray[np.int64]]:
+    """Cut texts into steps of about ``batch_tokens`` tokens, texts of equal length together.
+
+    Example:
+        >>> [texts.tolist() for texts in steps(np.asarray([5, 1, 5, 0]), 6)]
+        [[1, 0], [2]]
+    """
+    order = np.argsort(lengths, kind="stable")
+    order = order[lengths[order] > 0]
+    ends = np.cumsum(lengths[order])
+    start = 0
+    while start < len(order):
+        done = ends[start - 1] if start else 0
+        stop = max(start + 1, int(np.searchsorted(ends, done + batch_tokens, side="right")))
+        yield order[start:stop]
+        start = stop
+
+
+class _Step:
+    """One forward pass over texts that are sorted by length; T tokens in all."""
+
+    def __init__(
+        self,
+        config: EncoderConfig,
+        parameters: Parameters,
+        operations: Operations,
+        lengths: npt.NDArray[np.int64],
+        record: list[Array] | None,
+    ) -> None:
+        self.config = config
+        self.parameters = parameters
+        self.operations = operations
+        self.groups = [(n, len(texts)) for n, texts in by_length(lengths)]
+        self.record = record
+        self.position = np.arange(lengths.sum()) - np.repeat(offsets_of(lengths)[:-1], lengths)
+
+    def run(self, ids: npt.NDArray[np.int64], layers: int) -> Array:
+        states = self.embed(ids)
+        for i in range(layers):
+            states = self.layer(states, i)
+        if self.config.norm == "pre" and layers and layers == self.config.layers:
+            states = self.operations.norm(states, "final_norm")
+        return states
+
+    def embed(self, ids: npt.NDArray[np.int64]) -> Array:
+        config, parameters = self.config, self.parameters
+        states = take(parameters["embeddings.tokens"], ids)
+        if config.positions == "learned":
+            position = self.position + config.position_offset
+            states = states + take(parameters["embeddings.positions"], position)
+        if config.embedding_norm:
+            states = self.operations.norm(states, "embeddings.norm")
+        if "embeddings.projection.weight" in parameters:
+            states = self.operations.linear(states, "embeddings.projection")
+        return states
+
+    def layer(self, states: Array, i: int) -> Array:
+        norm = self.operations.norm
+        attention_norm, feed_norm = f"layers.{i}.attention.norm", f"layers.{i}.feed_forward.norm"
+        if self.config.norm == "post":
+            states = norm(states + self.attention(states, i), attention_norm)
+            return norm(states + self.feed_forward(states, i), feed_norm)
+        normed = states
+        if f"{attention_norm}.weight" in self.parameters:
+            normed = norm(states, attention_norm)
+        states = states + self.attention(normed, i)
+        return states + self.feed_forward(norm(states, feed_norm), i)
+
+    def attention(self, states: Array, i: int) -> Array:
+        linear = self.operations.linear
+        query, key, value = (
+            linear(states, f"layers.{i}.attention.{name}") for name in ("query", "key", "value")
+        )
+        if self.config.positions == "rotary":
+            query, key = self.rotate(query, i), self.rotate(key, i)
+        return linear(self.mix(query, key, value, i), f"layers.{i}.attention.output")
+
+    def mix(self, query: Array, key: Array, value: Array, i: int) -> Array:
+        """Weighted sums within each text: one array operation a group of equal lengths."""
+        xp = array_namespace(query)
+        heads = self.config.heads
+        mixed, start = [], 0
+        for n, count in self.groups:
+            options = self.visibility(n, i, query)
+            texts_at_once = max(1, _SCORES_IN_A_GROUP // (heads * n * n))
+            for first in range(0, count, texts_at_once):
+                texts = min(texts_at_once, count - first)
+                stop = start + texts * n
+                parts = (
+                    xp.reshape(array[start:stop], (texts, n, array.shape[-1]))
+                    for array in (query, key, value)
+                )
+                if self.record is None:
+                    part = self.operations.attend(*parts, heads=heads, **options)
+                else:
+                    part, weights = attention.attend_heads(
+                        *parts, heads=heads, return_weights=True, **options
+                    )
+                    self.record.append(weights)
+                mixed.append(xp.reshape(part, (texts * n, part.shape[-1])))
+                start = stop
+        return mixed[0] if len(mixed) == 1 else xp.concat(mixed, axis=0)
+
+    def visibility(self, n: int, i: int, like: Array) -> dict[str, Array]:
+        """The bias and mask of layer i for texts of n tokens."""
+        xp = array_namespace(like)
+        options: dict[str, Array] = {}
+        if self.config.relative_buckets:
+            buckets = relative_buckets(n, self.config.relative_buckets)
+            bias = take(self.parameters["attention.relative"], buckets.reshape(-1))
+            options["bias"] = xp.moveaxis(xp.reshape(bias, (n, n, -1)), -1, 0)
+        if self.config.is_local(i) and n > self.config.local_window + 1:
+            index = np.arange(n)
+            near = np.abs(index[:, None] - index) <= self.config.local_window
+            options["mask"] = xp.asarray(near, device=device_of(like))
+        return options
+
+    def rotate(self, states: Array, i: int) -> Array:
+        """Rotary positions (Su et al. 2021, https://arxiv.org/abs/2104.09864, section 3.4.2)."""
+        xp = array_namespace(states)
+        config = self.config
+        head_dim = states.shape[-1] // config.heads
+        base = config.local_rotary_base if config.is_local(i) else config.rotary_base
+        # In float32, as the checkpoints were trained.
+        frequency = np.float32(1) / np.float32(base) ** (
+            np.arange(0, head_dim, 2, dtype=np.float32) / np.float32(head_dim)
+        )
+        angle = self.position[:, None].astype(np.float32) * frequency
+        angle = np.concatenate([angle, angle], axis=1)[:, None, :]
+        cosine, sine = (
+            xp.asarray(function(angle), dtype=states.dtype, device=device_of(states))
+            for function in (np.cos, np.sin)
+        )
+        parts = xp.reshape(states, (states.shape[0], config.heads, head_dim))
+        first, second = parts[..., : head_dim // 2], parts[..., head_dim // 2 :]
+        turned = xp.concat([-second, first], axis=-1)
+        return xp.reshape(parts * cosine + turned * sine, states.shape)
+
+    def feed_forward(self, states: Array, i: int) -> Array:
+        linear, prefix = self.operations.linear, f"layers.{i}.feed_forward"
+        hidden = self.operations.activate(linear(states, f"{prefix}.up"), self.config.activation)
+        if self.config.gated:
+            hidden = hidden * linear(states, f"{prefix}.gate")
+        return linear(hidden, f"{prefix}.down")
+
+
+def layer_norm(states: Array, weight: Array, bias: Array | None, epsilon: float) -> Array:
+    """Layer norm over the last axis (Ba et al. 2016, https://arxiv.org/abs/1607.06450)."""
+    xp = array_namespace(states)
+    centered = states - xp.mean(states, axis=-1, keepdims=True)
+    variance = xp.mean(centered * centered, axis=-1, keepdims=True)
+    normed = centered / xp.sqrt(variance + epsilon) * weight
+    return normed if bias is None else normed + bias
+
+
+def activate(states: Array, activation: Activation) -> Array:
+    """The activation of the feed-forward network, elementwise.
+
+    Example:
+        >>> activate(np.asarray([-1.0, 0.0, 1.0]), "gelu").round(4).tolist()
+        [-0.1587, 0.0, 0.8413]
+    """
+    xp = array_namespace(states)
+    if activation == "relu":
+        return xp.where(states > 0, states, xp.zeros_like(states))
+    if activation == "silu":
+        return states / (1 + xp.exp(-states))
+    if activation == "gelu_tanh":
+        inner = math.sqrt(2 / math.pi) * (states + 0.044715 * states * states * states)
+        return 0.5 * states * (1 + xp.tanh(inner))
+    if is_torch_array(states):
+        import torch
+
+        return torch.nn.functional.gelu(states)
+    if states.dtype == np.float64:
+        erf = np.frompyfunc(math.erf, 1, 1)(states / math.sqrt(2)).astype(np.float64)
+        return 0.5 * states * (1 + erf)
+    return _gelu_float32(states)
+
+
+# Least-maximum fit of log(Phi(x) / Phi(-x)) / x by a polynomial in x * x for |x| <= 6, where Phi is
+# the normal distribution function; GELU then is within 6e-7, as the tests show.
+_GELU_LIMIT = 6.0
+_GELU_POLYNOMIAL = (
+    1.5957684322888983,
+    0.07266856688581828,
+    -6.625990366054347e-05,
+    -0.0001104803342703832,
+    7.938219799767252e-06,
+    -2.668927450718812e-07,
+    3.6112275282844896e-09,
+)
+
+
+def _gelu_float32(states: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Compute x * Phi(x), with Phi(x) = 1 / (1 + exp(-x * polynomial(x * x))); NumPy has no erf."""
+    limited = np.clip(states, -_GELU_LIMIT, _GELU_LIMIT)
+    square = limited * limited
+    polynomial = np.full_like(square, _GELU_POLYNOMIAL[-1])
+    for coefficient in _GELU_POLYNOMIAL[-2::-1]:
+        polynomial *= square
+        polynomial += np.float32(coefficient)
+    polynomial *= limited
+    np.negative(polynomial, out=polynomial)
+    np.exp(polynomial, out=polynomial)
+    polynomial += np.float32(1)
+    return np.divide(states, polynomial, out=polynomial)
+
+
+@lru_cache(maxsize=64)
+def relative_buckets(n: int, buckets: int, max_distance: int = 128) -> npt.NDArray[np.int64]:
+    """Bucket (n, n) of each distance key - query: exact when near, by logarithm when far.
+
+    The scheme of T5 (Raffel et al. 2020, https://arxiv.org/abs/1910.10683), as MPNet uses it.
+    """
+    index = np.arange(n)
+    distance = index[:, None] - index[None, :]
+    half = buckets // 2
+    exact = half // 2
+    absolute = np.abs(distance)
+    ratio = np.log(np.maximum(absolute, 1).astype(np.float32) / np.float32(exact))
+    far = exact + (ratio / np.float32(math.log(max_distance / exact)) * (half - exact)).astype(int)
+    bucket = np.where(absolute < exact, absolute, np.minimum(far, half - 1))
+    return np.asarray(bucket + (distance < 0) * half, dtype=np.int64)
+
+
+def parameter_shapes(config: EncoderConfig, parameters: Parameters) -> dict[str, tuple[int, ...]]:
+    """Every parameter that an encoder of this configuration needs, with its shape.
+
+    A pre-norm's first norm and, without ``config.bias``, the biases are optional: they are listed
+    where ``parameters`` has them.
+    """
+    width, inner = config.hidden_size, config.intermediate_size
+    narrow = config.embedding_size or width
+    shapes: dict[str, tuple[int, ...]] = {"embeddings.tokens": (config.vocabulary_size, narrow)}
+    if config.positions == "learned" and config.max_tokens is not None:
+        rows = config.max_tokens + config.position_offset
+        shapes["embeddings.positions"] = (rows, narrow)
+    if config.embedding_norm:
+        shapes["embeddings.norm.weight"] = (narrow,)
+    if narrow != width:
+        shapes["embeddings.projection.weight"] = (width, narrow)
+    if config.relative_buckets:
+        shapes["attention.relative"] = (config.relative_buckets, config.heads)
+    for i in range(config.layers):
+        for name in ("query", "key", "value", "output"):
+            shapes[f"layers.{i}.attention.{name}.weight"] = (width, width)
+        optional = config.norm == "pre" and i == 0
+        if not optional or f"layers.{i}.attention.norm.weight" in parameters:
+            shapes[f"layers.{i}.attention.norm.weight"] = (width,)
+        for name in ("up", "gate") if config.gated else ("up",):
+            shapes[f"layers.{i}.feed_forward.{name}.weight"] = (inner, width)
+        shapes[f"layers.{i}.feed_forward.down.weight"] = (width, inner)
+        shapes[f"layers.{i}.feed_forward.norm.weight"] = (width,)
+    if config.norm == "pre" and config.layers:
+        shapes["final_norm.weight"] = (width,)
+    for name in list(shapes):
+        bias = name.removesuffix(".weight") + ".bias"
+        if bias != f"{name}.bias" and (config.bias or bias in parameters):
+            shapes[bias] = shapes[name][:1]
+    return shapes
+
+
+def _check_request(config: EncoderConfig, token_ids: Packed, layer: int | None) -> None:
+    if layer is not None and not 0 <= layer <= config.layers:
+        raise ValueError(f"layer is {layer}: this encoder has layers 0 to {config.layers}")
+    ids: Offsets = token_ids.values
+    if len(ids) and (ids.min() < 0 or ids.max() >= config.vocabulary_size):
+        wrong = int(ids.min()) if ids.min() < 0 else int(ids.max())
+        raise ValueError(f"token id {wrong} is outside the vocabulary of {config.vocabulary_size}")
+    longest = int(token_ids.lengths.max()) if len(token_ids) else 0
+    if config.max_tokens is not None and longest > config.max_tokens:
+        raise ValueError(f"a text of {longest} tokens is longer than {config.max_tokens} positions")

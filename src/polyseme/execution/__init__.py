@@ -1,0 +1,114 @@
+"""The encoder's primitives, faster: the same functions, held against the plain ones in tests.
+
+``numpy_blocks`` is for NumPy, ``torch_cpu`` for torch on a CPU; torch on another device runs the
+plain ones. On a CPU all of them keep the promise that a text's vectors do not depend, to the last
+bit, on what else is in the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from polyseme.encoder import EncoderConfig, Operations, plain_operations
+
+Backend = Literal["numpy", "torch"]
+
+_NUMPY_DTYPES = ("float32", "float64")
+_TORCH_DTYPES = ("float32", "float64", "float16", "bfloat16")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where and in which precision a model runs.
+
+    Attributes:
+        backend: "numpy" or "torch".
+        device: "cpu", "cuda", "cuda:1", "mps".
+        dtype: of the computation.
+    """
+
+    backend: Backend
+    device: str
+    dtype: str
+
+
+def place(*, device: str, dtype: str, backend: str, layers: int) -> Place:
+    """Choose where a model runs; what was asked for is met or refused, never replaced.
+
+    With everything on "auto", a model without layers runs on NumPy. One with layers runs on torch
+    where it is installed, on a GPU if torch sees one, and on NumPy where it is not.
+
+    Raises:
+        ValueError: an unknown name, or a combination that does not exist.
+        ImportError: torch is needed and not installed.
+        RuntimeError: there is no such device.
+    """
+    if backend not in ("auto", "numpy", "torch"):
+        raise ValueError(f"backend is {backend!r}: use 'auto', 'numpy' or 'torch'")
+    kind = device.partition(":")[0]
+    if kind not in ("auto", "cpu", "cuda", "mps"):
+        raise ValueError(f"device is {device!r}: use 'auto', 'cpu', 'cuda', 'cuda:1' or 'mps'")
+    dtype = "float32" if dtype == "auto" else dtype
+    if dtype not in _TORCH_DTYPES:
+        raise ValueError(f"dtype is {dtype!r}: use one of 'auto', {', '.join(_TORCH_DTYPES)}")
+    has_torch = find_spec("torch") is not None
+    needs_torch = kind in ("cuda", "mps") or dtype not in _NUMPY_DTYPES or backend == "torch"
+    if backend == "numpy" and needs_torch:
+        raise ValueError(
+            f"backend 'numpy' runs on device 'cpu' with {' or '.join(_NUMPY_DTYPES)}, not on "
+            f"{device!r} with {dtype!r}"
+        )
+    if needs_torch and not has_torch:
+        asked = f"device {device!r}, dtype {dtype!r}, backend {backend!r}"
+        raise ImportError(f'{asked} needs torch: pip install "polyseme[torch]"')
+    if not needs_torch and (backend == "numpy" or layers == 0 or not has_torch):
+        return Place("numpy", "cpu", dtype)
+    import torch
+
+    if kind == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    elif kind == "cuda" and not torch.cuda.is_available():
+        raise RuntimeError(f"device is {device!r}, but torch sees no CUDA device")
+    elif kind == "mps" and not torch.backends.mps.is_available():
+        raise RuntimeError("device is 'mps', but torch sees no Metal device")
+    return Place("torch", device, dtype)
+
+
+def prepare(
+    parameters: Mapping[str, npt.NDArray[Any]], config: EncoderConfig, where: Place
+) -> tuple[dict[str, Any], Operations]:
+    """The parameters as arrays of the place, and its fastest primitives over them."""
+    if where.backend == "numpy":
+        from polyseme.execution import numpy_blocks
+
+        arrays = {
+            name: array.astype(np.dtype(where.dtype), copy=False)
+            for name, array in parameters.items()
+        }
+        return arrays, numpy_blocks.operations(arrays, config)
+    import torch
+
+    dtype = getattr(torch, where.dtype)
+    tensors = {
+        name: torch.from_numpy(np.require(array, requirements="W")).to(where.device, dtype)
+        for name, array in parameters.items()
+    }
+    if where.device == "cpu":
+        from polyseme.execution import torch_cpu
+
+        return tensors, torch_cpu.operations(tensors, config)
+    return tensors, plain_operations(tensors, config)
+
+
+def on_host(array: Any) -> npt.NDArray[np.float32]:
+    """A result as a float32 NumPy array."""
+    if isinstance(array, np.ndarray):
+        return array.astype(np.float32, copy=False)
+    result: npt.NDArray[np.float32] = array.float().cpu().numpy()
+    return result

@@ -1,0 +1,178 @@
+"""Opening and saving models: from whatever the user names to a Contextualizer, and back.
+
+Besides checkpoints (``checkpoints.py``) there are word vectors in files of their own formats, and
+folders in which a model over word vectors without a tokenizer.json was saved: config.json beside
+vectors.safetensors.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from polyseme.checkpoints import (
+    OWN_TYPE,
+    Checkpoint,
+    Sentence,
+    Tensors,
+    dequantized,
+    own_config,
+    read_checkpoint,
+    read_json,
+    read_tensors,
+    resolve,
+    write_checkpoint,
+)
+from polyseme.contextualizer import Contextualizer
+from polyseme.encoder import EncoderConfig
+from polyseme.execution import place
+from polyseme.parameter_free import ParameterFree
+from polyseme.text import Tokenizer
+from polyseme.vectors import WordVectors
+
+BUNDLED = Path(__file__).parent / "data" / "default"
+
+_VECTORS = "vectors.safetensors"
+_DEFAULT_SETTINGS = ParameterFree()
+
+
+def load(
+    source: str | os.PathLike[str] | WordVectors | None = None,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    backend: str = "auto",
+    revision: str | None = None,
+    token: str | None = None,
+) -> Contextualizer:
+    """Open a model of any rung.
+
+    Args:
+        source: None for the bundled default; a folder or hub id of a polyseme model, of a BERT,
+            RoBERTa, DistilBERT, MPNet, ELECTRA or ModernBERT checkpoint, or of Model2Vec vectors;
+            a file of word vectors in any format that ``WordVectors.load`` reads; or WordVectors.
+        device: "cpu", "cuda", "cuda:1", "mps", or "auto": a GPU for models with layers if torch
+            sees one, else the CPU.
+        dtype: of the computation: "float32" ("auto"), "float64", and with torch "bfloat16" and
+            "float16". Results are float32 in any case.
+        backend: "numpy", "torch", or "auto": torch for models with layers where it is installed.
+        revision: branch, tag or commit of a hub id.
+        token: for private models on the hub; HF_TOKEN is honoured.
+
+    Returns:
+        A model. Word vectors get parameter-free attention; ``.static()`` takes it away.
+
+    Raises:
+        FileNotFoundError: nothing is there.
+        ValueError: the files are damaged or of an unknown kind, or an option is unknown.
+        ImportError: an option needs torch and it is not installed.
+
+    Example:
+        >>> import polyseme
+        >>> model = polyseme.load()
+        >>> model.contextualize("Apple just launched a new iPhone.").words
+        ['Apple', 'just', 'launched', 'a', 'new', 'iPhone', '.']
+    """
+    name = "default"
+    if isinstance(source, WordVectors):
+        return _over_vectors(source, "word vectors", device, dtype, backend)
+    if source is None:
+        path = BUNDLED
+    elif isinstance(source, (str, os.PathLike)):
+        name = os.fspath(source)
+        path = resolve(source, revision=revision, token=token)
+    else:
+        raise TypeError(
+            f"source is of type {type(source).__name__}: give a folder, a file of word vectors, a "
+            "hub id, WordVectors, or None for the bundled default"
+        )
+    if path.is_file():
+        return _over_vectors(WordVectors.load(path), name, device, dtype, backend)
+    raw = read_json(path / "config.json")
+    if raw.get("model_type") == "model2vec":
+        return _over_vectors(WordVectors.load(path), name, device, dtype, backend)
+    if (path / _VECTORS).exists():
+        _, settings, _ = own_config(raw, path / "config.json")
+        vectors = WordVectors.load(path / _VECTORS)
+        more = dequantized(read_tensors(path)) if (path / "model.safetensors").exists() else {}
+        return _over_vectors(vectors, name, device, dtype, backend, settings=settings, more=more)
+    checkpoint = read_checkpoint(path, name=name)
+    where = place(device=device, dtype=dtype, backend=backend, layers=checkpoint.config.layers)
+    return Contextualizer(checkpoint, Tokenizer.from_file(path / "tokenizer.json"), where)
+
+
+def save(model: Contextualizer, folder: str | os.PathLike[str]) -> None:
+    """Write a model as a folder that ``load`` opens.
+
+    Raises:
+        NotADirectoryError: the path is a file.
+    """
+    path = Path(folder)
+    if path.exists() and not path.is_dir():
+        raise NotADirectoryError(f"{path} is a file: give a folder")
+    vectors = model.word_vectors
+    if vectors is None:
+        write_checkpoint(path, model.checkpoint, _card(model), model.tokenizer.to_json())
+        return
+    path.mkdir(parents=True, exist_ok=True)
+    temporary = path / f"new-{os.getpid()}-{_VECTORS}"
+    vectors.save(temporary)
+    temporary.replace(path / _VECTORS)
+    more = {
+        name: array
+        for name, array in model.checkpoint.parameters.items()
+        if name != "embeddings.tokens"
+    }
+    write_checkpoint(path, replace(model.checkpoint, parameters=more), _card(model), None)
+
+
+def _over_vectors(
+    vectors: WordVectors,
+    name: str,
+    device: str,
+    dtype: str,
+    backend: str,
+    *,
+    settings: ParameterFree | None = _DEFAULT_SETTINGS,
+    more: Tensors | None = None,
+) -> Contextualizer:
+    rows, dim = vectors.table.shape
+    checkpoint = Checkpoint(
+        name=name,
+        model_type=OWN_TYPE,
+        config=EncoderConfig(vocabulary_size=rows, hidden_size=dim),
+        parameters={"embeddings.tokens": vectors.table, **(more or {})},
+        parameter_free=settings,
+        sentence=Sentence(),
+    )
+    where = place(device=device, dtype=dtype, backend=backend, layers=0)
+    tokenizer = Tokenizer.from_lookup(vectors.rows)
+    return Contextualizer(checkpoint, tokenizer, where, word_vectors=vectors)
+
+
+def _card(model: Contextualizer) -> str:
+    """A model card with the head that the hub reads."""
+    kept = model.checkpoint.card
+    if kept:
+        return kept
+    return f"""---
+library_name: polyseme
+tags:
+- word-vectors
+- self-attention
+---
+
+# A polyseme model
+
+Rung: {model.rung}. Vectors: {model.dim} wide. Steps of context: {model.layers}.
+
+Made from {model.name!r}; its licence holds for these weights too.
+
+```python
+import polyseme
+
+model = polyseme.load("FOLDER")
+model.contextualize("Apple just launched a new iPhone.")["Apple"]
+```
+"""

@@ -1,0 +1,147 @@
+"""Neighbours: what a word of a text is nearest to, as it is meant there.
+
+Against the vocabulary (each word by itself, without context), or against every word of other
+texts. By cosine.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from polyseme.attention import unit
+from polyseme.inputs import Text
+
+if TYPE_CHECKING:
+    from polyseme.contextualizer import Contextualizer
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A word that is near.
+
+    Attributes:
+        word: as it is written.
+        similarity: cosine, from -1 to 1.
+        text: number of the text that it stands in; None for a word of the vocabulary.
+        span: its start and end in that text; None for a word of the vocabulary.
+    """
+
+    word: str
+    similarity: float
+    text: int | None = None
+    span: tuple[int, int] | None = None
+
+
+def most_similar(
+    model: Contextualizer,
+    text: Text,
+    word: str | int,
+    *,
+    among: Any = None,
+    vocabulary: Sequence[str] | None = None,
+    topn: int = 10,
+) -> list[Neighbour]:
+    """The nearest words to a word of a text.
+
+    Args:
+        model: whose vectors are compared.
+        text: the text.
+        word: the word, or its position where it occurs more than once.
+        among: texts whose words are compared in their contexts; the vocabulary if None.
+        vocabulary: words to compare with, by themselves; the model's own if None.
+        topn: how many.
+
+    Returns:
+        Neighbours, nearest first. In the vocabulary the word itself is left out.
+
+    Raises:
+        KeyError: the word does not stand in the text.
+        ValueError: it occurs more than once, or both ``among`` and ``vocabulary`` are given.
+
+    Example:
+        >>> import polyseme
+        >>> model = polyseme.load()
+        >>> near = model.most_similar("We sat on the bank of the river", "bank", topn=3)
+        >>> near[0].word
+        'river'
+    """
+    if among is not None and vocabulary is not None:
+        raise ValueError("give either among (texts) or vocabulary (words), not both")
+    if topn < 1:
+        raise ValueError(f"topn is {topn}: it must be at least 1")
+    doc = model.contextualize([text])[0]
+    position = doc.position(word) if isinstance(word, str) else word
+    vector = unit(doc[position])
+    if among is not None:
+        docs = model.contextualize(among)
+        cosines = unit(docs.vectors) @ vector
+        return [_occurrence(docs, int(row), cosines) for row in _best(cosines, topn)]
+    words, vectors = vocabulary_vectors(model, vocabulary)
+    own = doc.words[position].casefold()
+    cosines = vectors @ vector
+    near = (
+        Neighbour(words[row], float(cosines[row]))
+        for row in _best(cosines, topn + 8)
+        if words[row].casefold() != own
+    )
+    return [neighbour for neighbour, _ in zip(near, range(topn), strict=False)]
+
+
+def vocabulary_vectors(
+    model: Contextualizer, words: Sequence[str] | None = None
+) -> tuple[Sequence[str], Floats]:
+    """Unit vectors (n_words, dim) of words by themselves; the model's own words if None.
+
+    Those of the model's own words are computed once and kept with the model.
+    """
+    if words is not None:
+        return words, _alone(model, list(words))
+    if model.own_vocabulary is None:
+        if model.word_vectors is not None:
+            own = list(model.word_vectors.words)
+        else:
+            own = whole_words(model.tokenizer.to_json())
+        model.own_vocabulary = (own, _alone(model, own))
+    return model.own_vocabulary
+
+
+def whole_words(tokenizer_json: str) -> list[str]:
+    """The pieces of a tokenizer that are words by themselves: letters only, at least two.
+
+    Pieces that begin a word are told from those that go on by their sign: ``##`` on the latter
+    (WordPiece), or ``Ġ`` (byte-level BPE) or ``▁`` (SentencePiece) on the former.
+    """
+    vocabulary = json.loads(tokenizer_json)["model"]["vocab"]
+    pieces = [entry if isinstance(entry, str) else entry[0] for entry in vocabulary]
+    for sign in ("Ġ", "▁"):
+        if any(piece.startswith(sign) for piece in pieces):
+            pieces = [piece[1:] for piece in pieces if piece.startswith(sign)]
+    return [piece for piece in pieces if len(piece) > 1 and piece.isalpha()]
+
+
+def _alone(model: Contextualizer, words: list[str]) -> Floats:
+    given: list[Text] = [[word] for word in words]
+    if model.config.layers:
+        return unit(model.contextualize(given).vectors)
+    return unit(model.static_vectors(given).vectors)
+
+
+def _best(cosines: Floats, topn: int) -> npt.NDArray[np.int64]:
+    order = np.argsort(-cosines, kind="stable")
+    return order[:topn]
+
+
+def _occurrence(docs: Any, row: int, cosines: Floats) -> Neighbour:
+    text = int(np.searchsorted(docs.offsets, row, side="right")) - 1
+    start, end = docs.spans[row].tolist()
+    return Neighbour(docs.texts[text][start:end], float(cosines[row]), text, (start, end))
+
+

@@ -1,0 +1,181 @@
+"""Packed: many texts of any length, end to end in one array, with offsets and no padding.
+
+Text i holds rows ``offsets[i]`` to ``offsets[i + 1]``. This is the layout of Arrow's lists and of
+the ragged batches of inference engines. Whatever is computed row by row needs no mask and wastes
+nothing on padding; attention, which looks across rows, works on groups of texts of exactly equal
+length (``by_length``), each group one array (texts, length, width) without padding either.
+
+A text's vectors must not depend on its neighbours. Two habits keep that to the last bit: texts are
+multiplied in matrices whose shape follows from the text alone, and rows in blocks of a fixed size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from array_api_compat import array_namespace, is_torch_array
+from array_api_compat import device as device_of
+
+Array = Any
+Offsets = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Rows of many texts end to end.
+
+    Attributes:
+        values: (n_rows, ...) NumPy array or torch tensor.
+        offsets: (n_texts + 1,) int64, always NumPy: where each text starts and the last one ends.
+
+    Example:
+        >>> packed = Packed.from_arrays([np.ones((2, 3)), np.zeros((0, 3)), np.ones((1, 3))])
+        >>> packed.offsets.tolist(), packed.values.shape, packed[2].shape
+        ([0, 2, 2, 3], (3, 3), (1, 3))
+    """
+
+    values: Array
+    offsets: Offsets
+
+    def __post_init__(self) -> None:
+        rows = self.values.shape[0]
+        offsets = self.offsets
+        if (
+            offsets.ndim != 1
+            or not len(offsets)
+            or offsets[0] != 0
+            or offsets[-1] != rows
+            or (np.diff(offsets) < 0).any()
+        ):
+            raise ValueError(f"offsets must rise from 0 to the {rows} rows of values")
+
+    @classmethod
+    def from_arrays(cls, arrays: Sequence[Array]) -> Packed:
+        """Put arrays (n_i, ...) of one kind and width end to end."""
+        if not arrays:
+            raise ValueError("arrays is empty: the width of a row is not known without any array")
+        xp = array_namespace(*arrays)
+        return cls(xp.concat(list(arrays), axis=0), offsets_of([len(array) for array in arrays]))
+
+    @property
+    def lengths(self) -> Offsets:
+        """(n_texts,) int64, rows of each text."""
+        return np.diff(self.offsets)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, i: int) -> Array:
+        if not -len(self) <= i < len(self):
+            raise IndexError(f"text {i} of {len(self)}")
+        i %= len(self)
+        return self.values[int(self.offsets[i]) : int(self.offsets[i + 1])]
+
+    def __iter__(self) -> Iterator[Array]:
+        return (self[i] for i in range(len(self)))
+
+
+def offsets_of(lengths: Sequence[int] | npt.NDArray[Any]) -> Offsets:
+    """Offsets (n + 1,) int64 of texts with these lengths (n,).
+
+    Example:
+        >>> offsets_of([2, 0, 3]).tolist()
+        [0, 2, 2, 5]
+    """
+    offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return offsets
+
+
+def rows_of(offsets: Offsets, texts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Row numbers of the given texts, end to end in the given order.
+
+    Example:
+        >>> rows_of(offsets_of([2, 1, 3]), np.asarray([2, 0])).tolist()
+        [3, 4, 5, 0, 1]
+    """
+    return ragged_ranges(offsets[texts], np.diff(offsets)[texts])
+
+
+def ragged_ranges(
+    starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """The ranges start..start + length, end to end.
+
+    Example:
+        >>> ragged_ranges(np.asarray([7, 1]), np.asarray([2, 3])).tolist()
+        [7, 8, 1, 2, 3]
+    """
+    offsets = offsets_of(lengths)
+    return np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
+
+
+def by_length(lengths: npt.NDArray[np.int64]) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
+    """Groups of texts of equal length: (length, numbers of the texts), shortest first.
+
+    Example:
+        >>> [(n, texts.tolist()) for n, texts in by_length(np.asarray([3, 1, 3]))]
+        [(1, [1]), (3, [0, 2])]
+    """
+    order = np.argsort(lengths, kind="stable")
+    if not len(order):
+        return
+    for group in np.split(order, np.flatnonzero(np.diff(lengths[order])) + 1):
+        yield int(lengths[group[0]]), group
+
+
+def mean_of_ranges(values: Array, starts: Offsets, stops: Offsets) -> Array:
+    """Mean of the rows start..stop of each range; a zero row for an empty range.
+
+    Rows are added one after the other, so the result does not depend on the other ranges.
+
+    Args:
+        values: (n_rows, d).
+        starts: (n,) first row of each range.
+        stops: (n,) one past its last row.
+
+    Returns:
+        (n, d) of the dtype of ``values``.
+
+    Example:
+        >>> values = np.asarray([[1.0], [3.0], [8.0]])
+        >>> mean_of_ranges(values, np.asarray([0, 2]), np.asarray([2, 3])).tolist()
+        [[2.0], [8.0]]
+    """
+    counts = stops - starts
+    if len(counts) == len(values) and (counts == 1).all() and (np.diff(starts) == 1).all():
+        return values
+    if not len(values):
+        xp = array_namespace(values)
+        shape = (len(counts), *values.shape[1:])
+        return xp.zeros(shape, dtype=values.dtype, device=device_of(values))
+    total = take(values, np.minimum(starts, len(values) - 1))
+    empty = np.flatnonzero(counts == 0)
+    if len(empty):
+        total[index_of(values, empty)] = 0
+    several = np.flatnonzero(counts > 1)
+    added = 1
+    while len(several):
+        total[index_of(values, several)] += take(values, starts[several] + added)
+        added += 1
+        complete = several[counts[several] == added]
+        if len(complete):
+            total[index_of(values, complete)] /= added
+            several = several[counts[several] > added]
+    return total
+
+
+def take(values: Array, rows: npt.NDArray[np.int64]) -> Array:
+    """The given rows of ``values`` as a new array of its kind."""
+    return values[index_of(values, rows)]
+
+
+def index_of(values: Array, rows: npt.NDArray[Any]) -> Array:
+    """Row numbers or a mask as an array of the kind and device of ``values``."""
+    if not is_torch_array(values):
+        return rows
+    return array_namespace(values).asarray(rows, device=device_of(values))
