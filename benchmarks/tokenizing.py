@@ -3,16 +3,16 @@
     python benchmarks/tokenizing.py [FILE] [--lines 20000] [--tokenizer tokenizer.json]
 
 FILE holds one text a line, plain or xz; without it, text/simplewiki.txt.xz in the folder that the
-variable POLYSEME_DATA names, or in ../shared/data beside the repository. Ours gives words, spans
-and the words' tokens, on one thread; the library gives ids alone (`encode_batch_fast`) or ids with
-offsets (`encode_batch`), on all threads and on one. Each number is the best of five runs.
+variable POLYSEME_DATA names, or in ../shared/data beside the repository. Both sides read batches of
+1,024 texts. Ours gives words, spans and the words' tokens, always on one thread; the library gives
+ids, or ids with offsets, on all threads and then on one. The sides take turns; each number is the
+best of seven turns.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 import lzma
 import os
 import subprocess
@@ -27,8 +27,9 @@ import tokenizers
 from polyseme.text import Tokenizer
 
 ROOT = Path(__file__).resolve().parent.parent
+THREADS = "RAYON_NUM_THREADS"
 BATCH = 1024
-RUNS = 5
+TURNS = 7
 
 
 def read_lines(file: Path, count: int) -> list[str]:
@@ -57,24 +58,30 @@ def tokenizer_file(given: Path | None) -> Path:
     return Path(package.origin).parent / "model" / "tokenizer.json"
 
 
-def seconds(run: Callable[[], object]) -> float:
-    """Time of the fastest of a few runs."""
-    times = []
-    for _ in range(RUNS):
-        start = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - start)
-    return min(times)
+def best_of(runs: dict[str, Callable[[], object]]) -> dict[str, float]:
+    """Seconds of the fastest turn of each, the turns mixed so that a busy machine hits them all."""
+    best = dict.fromkeys(runs, float("inf"))
+    for _ in range(TURNS):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run()
+            best[name] = min(best[name], time.perf_counter() - start)
+    return best
 
 
-def peer_seconds(texts: list[str], file: Path) -> dict[str, float]:
-    """Time of the library, in batches as its users write them."""
-    peer = tokenizers.Tokenizer.from_file(str(file))
+def measure(texts: list[str], rules: Path, threads: str) -> None:
+    """Measure both sides with the library's threads as they are set, and print."""
+    peer = tokenizers.Tokenizer.from_file(str(rules))
     peer.no_truncation()
     peer.no_padding()
+    own = Tokenizer.from_file(rules)
     batches = [texts[at : at + BATCH] for at in range(0, len(texts), BATCH)]
 
-    def ids() -> None:
+    def fast() -> None:
+        for batch in batches:
+            peer.encode_batch_fast(batch, add_special_tokens=False)
+
+    def fast_ids() -> None:
         for batch in batches:
             for encoding in peer.encode_batch_fast(batch, add_special_tokens=False):
                 encoding.ids  # noqa: B018
@@ -84,57 +91,44 @@ def peer_seconds(texts: list[str], file: Path) -> dict[str, float]:
             for encoding in peer.encode_batch(batch, add_special_tokens=False):
                 encoding.ids, encoding.offsets  # noqa: B018
 
-    def alone() -> None:
-        for batch in batches:
-            peer.encode_batch_fast(batch, add_special_tokens=False)
-
-    return {
-        "encode_batch_fast": seconds(alone),
-        "encode_batch_fast, ids as lists": seconds(ids),
-        "encode_batch, ids and offsets as lists": seconds(offsets),
-    }
+    start = time.perf_counter()
+    parts = [own(batch) for batch in batches]
+    cold = time.perf_counter() - start
+    tokens = sum(len(part.token_ids) for part in parts)
+    words = sum(len(part.spans) for part in parts)
+    ours = "polyseme, 1 thread"
+    library = f"tokenizers, {threads}, "
+    times = {f"{ours}, nothing remembered yet": cold} | best_of(
+        {
+            ours: lambda: [own(batch) for batch in batches],
+            f"{ours}, all texts in one batch": lambda: own(texts),
+            f"{library}encode_batch_fast, objects": fast,
+            f"{library}encode_batch_fast, ids": fast_ids,
+            f"{library}encode_batch, ids and offsets": offsets,
+        }
+    )
+    print(f"{len(texts):,} texts, {words:,} words, {tokens:,} tokens; tokenizers on {threads}")
+    for name, took in times.items():
+        speed = tokens / took / 1e6
+        print(f"  {name:<55}{speed:6.2f} M tokens/s   ours is {took / times[ours]:5.2f} x")
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure in this process, then with one thread in another."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("file", type=Path, nargs="?")
     parser.add_argument("--lines", type=int, default=20_000)
     parser.add_argument("--tokenizer", type=Path)
-    parser.add_argument("--peer-only", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
-    file, rules = data_file(given.file), tokenizer_file(given.tokenizer)
-    texts = read_lines(file, given.lines)
-    if given.peer_only:
-        print(json.dumps(peer_seconds(texts, rules)))
-        return
-
-    tokenizer = Tokenizer.from_file(rules)
-    start = time.perf_counter()
-    read = tokenizer(texts)
-    cold = time.perf_counter() - start
-    batches = [texts[at : at + BATCH] for at in range(0, len(texts), BATCH)]
-    warm = seconds(lambda: tokenizer(texts))
-    batched = seconds(lambda: [tokenizer(batch) for batch in batches])
-    count = len(read.token_ids)
-    print(f"{len(texts):,} lines of {file.name}, {len(read.spans):,} words, {count:,} tokens")
-
-    def line(name: str, took: float) -> None:
-        print(f"{name:<58}{count / took / 1e6:6.2f} M tokens/s   ours is {took / warm:5.2f} x")
-
-    line("polyseme, warm, one thread", warm)
-    line(f"polyseme, warm, one thread, batches of {BATCH}", batched)
-    line("polyseme, nothing remembered yet", cold)
-    # The library reads the number of its threads once a process, so each setting gets its own.
-    command = [sys.executable, __file__, str(file), "--lines", str(given.lines)]
-    command += ["--tokenizer", str(rules), "--peer-only"]
-    for threads in (None, 1):
-        env = {k: v for k, v in os.environ.items() if k != "RAYON_NUM_THREADS"}
-        if threads:
-            env["RAYON_NUM_THREADS"] = str(threads)
-        output = subprocess.run(command, env=env, check=True, capture_output=True, text=True).stdout
-        for name, took in json.loads(output).items():
-            line(f"tokenizers {name}, {'1 thread' if threads else 'all threads'}", took)
+    texts = read_lines(data_file(given.file), given.lines)
+    alone = os.environ.get(THREADS)
+    threads = "all threads" if alone is None else f"{alone} thread(s)"
+    measure(texts, tokenizer_file(given.tokenizer), threads)
+    if alone is None:
+        # The library reads the number of its threads once a process.
+        command = [sys.executable, *sys.argv]
+        sys.stdout.flush()
+        subprocess.run(command, env=os.environ | {THREADS: "1"}, check=True)
 
 
 if __name__ == "__main__":

@@ -13,10 +13,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from polyseme import drawing
-from polyseme.drawing import Circle, Curve, Line, Picture, Rect, Text
-from polyseme.lettering import elide, excerpt, text_width
-from polyseme.pictures import arcs, heat_map, sense_map
+from polyseme.pictures import arcs, drawing, heat_map, sense_map
+from polyseme.pictures.drawing import Circle, Curve, Line, Picture, Rect, Text
+from polyseme.pictures.lettering import elide, excerpt, text_width
 
 APPLE = ["An", "apple", "a", "day", "keeps", "the", "doctor", "away"]
 SVG = "{http://www.w3.org/2000/svg}"

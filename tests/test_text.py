@@ -6,6 +6,7 @@ import json
 import pickle
 import unicodedata
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -317,18 +318,19 @@ def test_threads_that_share_a_tokenizer_read_what_one_thread_reads():
         f"apple{number % 700} {'keeps' * (number % 5)} doctor{number}!" for number in range(3_000)
     ]
     expected = Tokenizer(peer)(texts)
+
+    def equal(shared: Tokenizer, shift: int) -> bool:
+        turned = texts[shift:] + texts[:shift]
+        parts = [shared(turned[at : at + 100]) for at in range(0, len(turned), 100)]
+        ids = np.concatenate([part.token_ids for part in parts])
+        wanted = np.roll(expected.token_ids, -expected.token_offsets[shift])
+        return np.array_equal(ids, wanted) and same(shared(texts), expected)
+
     for room in (60_000, 64 << 20):  # the smaller memo is replaced again and again
-        shared = Tokenizer(peer, memo_bytes=room)
-
-        def work(shift: int, shared: Tokenizer = shared) -> bool:
-            turned = texts[shift:] + texts[:shift]
-            parts = [shared(turned[at : at + 100]) for at in range(0, len(turned), 100)]
-            ids = np.roll(np.concatenate([part.token_ids for part in parts]), shared_roll[shift])
-            return np.array_equal(ids, expected.token_ids) and same(shared(texts), expected)
-
-        shared_roll = {shift: int(expected.token_offsets[shift]) for shift in range(0, 2_400, 300)}
         with ThreadPoolExecutor(8) as pool:
-            assert all(pool.map(work, shared_roll))
+            assert all(
+                pool.map(partial(equal, Tokenizer(peer, memo_bytes=room)), range(0, 2400, 300))
+            )
 
 
 @pytest.mark.parametrize("again", [copy.deepcopy, lambda own: pickle.loads(pickle.dumps(own))])

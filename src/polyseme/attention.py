@@ -57,9 +57,12 @@ def softmax(scores: Array, mask: Array | None = None) -> Array:
     minus_infinity = xp.asarray(-math.inf, dtype=scores.dtype, device=device_of(scores))
     scores = xp.where(mask, scores, minus_infinity)
     peak = xp.max(scores, axis=-1, keepdims=True)
-    weights = xp.exp(scores - xp.where(xp.isfinite(peak), peak, xp.zeros_like(peak)))
+    # The mask says which rows see nothing. The scores would not do: those of a row that sees
+    # something can all overflow to minus infinity, and that must not pass for zero weights.
+    sees = xp.any(mask, axis=-1, keepdims=True)
+    weights = xp.exp(scores - xp.where(sees, peak, xp.zeros_like(peak)))
     total = xp.sum(weights, axis=-1, keepdims=True)
-    return weights / xp.where(total > 0, total, xp.ones_like(total))
+    return weights / xp.where(sees, total, xp.ones_like(total))
 
 
 def attend(
@@ -94,7 +97,8 @@ def attend(
 
     Raises:
         TypeError: an array is not of a floating dtype.
-        ValueError: shapes do not fit, or an input holds NaN or infinity (the message says where).
+        ValueError: shapes do not fit, an input holds NaN or infinity (the message says where), or
+            the scores overflow the dtype.
 
     Example:
         >>> import numpy as np
@@ -120,16 +124,20 @@ def attend(
         )
     if bias is not None:
         _check_finite("bias", bias)
-    return attend_unchecked(
-        query,
-        key,
-        value,
-        scale=1 / math.sqrt(max(1, query.shape[-1])) if scale is None else scale,
-        bias=bias,
-        mask=mask,
-        causal=causal,
-        return_weights=return_weights,
-    )
+    _check_fits(query.shape[-2], key.shape[-2], bias=bias, mask=mask)
+    with _overflow_in_silence():
+        result = attend_unchecked(
+            query,
+            key,
+            value,
+            scale=1 / math.sqrt(max(1, query.shape[-1])) if scale is None else scale,
+            bias=bias,
+            mask=mask,
+            causal=causal,
+            return_weights=return_weights,
+        )
+    _check_result(result[0] if return_weights else result)
+    return result
 
 
 def attend_unchecked(
@@ -226,7 +234,7 @@ def self_attend(
     Raises:
         TypeError: an array is not of a floating dtype.
         ValueError: a temperature or frequency weight that is not positive, shapes that do not
-            fit, NaN or infinity in the input.
+            fit, NaN or infinity in the input, scores that overflow the dtype.
 
     Example:
         >>> import numpy as np
@@ -237,32 +245,34 @@ def self_attend(
     _check_matrix("vectors", vectors)
     if not temperature > 0:
         raise ValueError(f"temperature is {temperature}: it must be above 0")
+    _check_fits(vectors.shape[-2], vectors.shape[-2], mask=mask)
     xp = array_namespace(vectors)
     dtype = vectors.dtype
     vectors = _computable(vectors)
     if center is not None:
         _check_finite("center", center)
-        vectors = vectors - _computable(center)
     log_prior = None
     if frequency_weights is not None:
         _check_finite("frequency_weights", frequency_weights)
         if not bool(xp.all(frequency_weights > 0)):
             raise ValueError("frequency_weights must all be above 0")
         log_prior = xp.log(_computable(frequency_weights))
-    mixed = self_attend_unchecked(
-        vectors,
-        temperature=temperature,
-        normalize=normalize,
-        include_self=include_self,
-        own_similarity=own_similarity,
-        log_prior=log_prior,
-        mask=mask,
-        causal=causal,
-        return_weights=return_weights,
-    )
-    if return_weights:
-        return tuple(xp.astype(array, dtype, copy=False) for array in mixed)
-    return xp.astype(mixed, dtype, copy=False)
+    with _overflow_in_silence():
+        mixed = self_attend_unchecked(
+            vectors if center is None else vectors - _computable(center),
+            temperature=temperature,
+            normalize=normalize,
+            include_self=include_self,
+            own_similarity=own_similarity,
+            log_prior=log_prior,
+            mask=mask,
+            causal=causal,
+            return_weights=return_weights,
+        )
+        parts = mixed if return_weights else (mixed,)
+        parts = tuple(xp.astype(part, dtype, copy=False) for part in parts)
+    _check_result(parts[0])
+    return parts if return_weights else parts[0]
 
 
 def self_attend_unchecked(
@@ -373,7 +383,8 @@ def multi_head_attention(
     Raises:
         KeyError: a map is missing from ``parameters``.
         TypeError: the states are not of a floating dtype.
-        ValueError: the width is not a multiple of the heads, or NaN or infinity in the states.
+        ValueError: the width is not a multiple of the heads, a mask or bias that does not fit, NaN
+            or infinity in the states, or maps and scores that overflow the dtype.
 
     Example:
         >>> import numpy as np
@@ -387,22 +398,34 @@ def multi_head_attention(
     if heads < 1 or width % heads:
         raise ValueError(f"heads is {heads}: queries of width {width} cannot be cut into that many")
 
-    def mapped(name: str, array: Array) -> Array:
-        return linear(array, parameters[f"{name}.weight"], parameters.get(f"{name}.bias"))
+    _check_fits(states.shape[-2], states.shape[-2], bias=bias, mask=mask)
+    xp = array_namespace(states)
 
-    attended = attend_heads(
-        mapped("query", states),
-        mapped("key", states),
-        mapped("value", states),
-        heads=heads,
-        mask=mask,
-        causal=causal,
-        bias=bias,
-        return_weights=return_weights,
-    )
-    if return_weights:
-        return mapped("output", attended[0]), attended[1]
-    return mapped("output", attended)
+    def mapped(name: str, array: Array) -> Array:
+        map_bias = parameters.get(f"{name}.bias")
+        return linear(
+            array,
+            _computable(parameters[f"{name}.weight"]),
+            None if map_bias is None else _computable(map_bias),
+        )
+
+    with _overflow_in_silence():
+        inputs = _computable(states)
+        result = attend_heads(
+            mapped("query", inputs),
+            mapped("key", inputs),
+            mapped("value", inputs),
+            heads=heads,
+            mask=mask,
+            causal=causal,
+            bias=bias,
+            return_weights=return_weights,
+        )
+        attended, *weights = result if return_weights else (result,)
+        parts = (mapped("output", attended), *weights)
+        parts = tuple(xp.astype(part, states.dtype, copy=False) for part in parts)
+    _check_result(parts[0])
+    return parts if return_weights else parts[0]
 
 
 def unit(vectors: Array) -> Array:
@@ -410,11 +433,16 @@ def unit(vectors: Array) -> Array:
     xp = array_namespace(vectors)
     if vectors.shape[-1] == 0:
         return vectors
-    peak = xp.max(xp.abs(vectors), axis=-1, keepdims=True)
-    # Dividing by the largest entry first keeps the squares inside the dtype's range.
-    scaled = vectors / xp.where(peak > 0, peak, xp.ones_like(peak))
-    square = xp.sum(scaled * scaled, axis=-1, keepdims=True)
-    return scaled / xp.sqrt(xp.where(square > 0, square, xp.ones_like(square)))
+    with np.errstate(over="ignore", under="ignore"):
+        square = xp.vecdot(vectors, vectors)[..., None]
+        tiny = xp.finfo(vectors.dtype).smallest_normal
+        in_range = (square > tiny) & xp.isfinite(square)
+        if not bool(xp.all(in_range)):
+            # Of rows whose squares leave the dtype's range, the largest entry is divided out.
+            peak = xp.max(xp.abs(vectors), axis=-1, keepdims=True)
+            vectors = vectors / xp.where(in_range | (peak == 0), xp.ones_like(peak), peak)
+            square = xp.vecdot(vectors, vectors)[..., None]
+    return vectors / xp.sqrt(xp.where(square > 0, square, xp.ones_like(square)))
 
 
 def _computable(array: Array) -> Array:
@@ -449,3 +477,30 @@ def _check_finite(name: str, array: Array) -> None:
     host = np.asarray(finite.detach().cpu() if is_torch_array(finite) else finite)
     where = tuple(int(i) for i in np.argwhere(~host)[0])
     raise ValueError(f"{name} holds {float(array[where])} at {list(where)}: all must be finite")
+
+
+def _check_fits(n: int, m: int, **arrays: Array | None) -> None:
+    """Refuse a bias or mask whose last axes cannot be stretched to (n, m)."""
+    for name, array in arrays.items():
+        if array is None:
+            continue
+        rows, columns = (1, 1, *array.shape)[-2:]
+        if rows not in (1, n) or columns not in (1, m):
+            raise ValueError(
+                f"{name} has shape {tuple(array.shape)}: it must be broadcastable to (..., {n}, {m})"
+            )
+
+
+def _overflow_in_silence() -> np.errstate:
+    """Let overflow pass without NumPy's warnings, where ``_check_result`` makes it an error."""
+    return np.errstate(over="ignore", invalid="ignore")
+
+
+def _check_result(mixed: Array) -> None:
+    """The inputs are finite, so a result that is not has overflowed on its way."""
+    xp = array_namespace(mixed)
+    if not bool(xp.all(xp.isfinite(mixed))):
+        raise ValueError(
+            f"the scores or their sums overflow {mixed.dtype}: scale the input down, lower the "
+            "scale (or raise the temperature), or use a wider dtype"
+        )

@@ -90,12 +90,12 @@ def resolve(
         FileNotFoundError: nothing is there, neither as a path nor, as far as can be seen, on the
             hub.
     """
-    path = Path(source).expanduser()
-    if path.exists():
-        return path
     name = os.fspath(source)
+    path = Path(name).expanduser()
+    if name and path.exists():
+        return path
     if name.count("/") > 1 or name.startswith((".", "/", "~")) or "\\" in name or not name:
-        raise FileNotFoundError(f"{name}: there is no such file or folder")
+        raise FileNotFoundError(f"{name!r}: no such file or folder")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 

@@ -198,19 +198,29 @@ def overlaps(tokens: Integers, words: Integers) -> Integers:
     return np.stack([first, np.maximum(first, end)], axis=1)
 
 
-def at_spaces(text: str) -> list[str]:
-    """Cut a text at every space, tab and line end."""
-    return text.replace("\n", " ").replace("\t", " ").replace("\r", " ").split(" ")
+def at_spaces(texts: list[str]) -> list[str]:
+    """Cut texts at every space, tab and line end."""
+    joined = " ".join(texts)
+    return joined.replace("\n", " ").replace("\t", " ").replace("\r", " ").split(" ")
 
 
-def _whole(text: str) -> list[str]:
-    return [text]
+def _whole(texts: list[str]) -> list[str]:
+    return texts
 
 
 # A byte-level tokenizer reads whitespace together with what follows it: a chunk ends where such a
 # whitespace follows on a character that is no whitespace, by anybody's definition of the word.
-_BEFORE_WHITESPACE = re.compile(r"\s*\S+(?:[^\S \t\n\r]\s*\S*)*|\s+").findall
-_BEFORE_SPACE = re.compile(r"\s*\S+(?:[^\S ]\s*\S*)*|\s+").findall
+_BEFORE_WHITESPACE = re.compile(r"\s*\S+(?:[^\S \t\n\r]\s*\S*)*|\s+")
+_BEFORE_SPACE = re.compile(r"\s*\S+(?:[^\S ]\s*\S*)*|\s+")
+
+
+def _before_whitespace(texts: list[str]) -> list[str]:
+    return list(chain.from_iterable(map(_BEFORE_WHITESPACE.findall, texts)))
+
+
+def _before_space(texts: list[str]) -> list[str]:
+    return list(chain.from_iterable(map(_BEFORE_SPACE.findall, texts)))
+
 
 _CHARACTERWISE = {"Lowercase", "NFC", "NFD", "NFKC", "NFKD"}
 _DELETING = {"BertNormalizer", "StripAccents"}
@@ -225,14 +235,15 @@ def _steps(step: dict[str, Any] | None, inner: str) -> list[dict[str, Any]]:
     return [deep for part in step[inner] for deep in _steps(part, inner)]
 
 
-def splitter(spec: dict[str, Any]) -> tuple[Callable[[str], list[str]], int, bool]:
-    """How to cut texts for a tokenizer.json, so that the chunks' tokens are the text's.
+def cutter(spec: dict[str, Any]) -> tuple[Callable[[list[str]], list[str]], int, bool]:
+    """How to cut texts for a tokenizer.json, so that the chunks' tokens are the texts'.
 
     Returns:
-        The function that cuts, the whitespace characters lost between two chunks, and whether
-        chunks are worth remembering. Only structures that are known to be exact are cut; spaces,
-        tabs and line ends alone cut, as what else is whitespace differs from part to part (BERT's
-        normalizer deletes some of it, and so joins the neighbours).
+        The function that cuts texts, one after the other; how many characters are lost between two
+        chunks and between two texts; and whether chunks are worth remembering. Only structures
+        that are known to be exact are cut; spaces, tabs and line ends alone cut, as what else is
+        whitespace differs from part to part (BERT's normalizer deletes some of it, and so joins
+        the neighbours).
     """
     whole = (_whole, 1, False)
     normalizers = {step["type"] for step in _steps(spec["normalizer"], "normalizers")}
@@ -263,5 +274,5 @@ def splitter(spec: dict[str, Any]) -> tuple[Callable[[str], list[str]], int, boo
     ):
         # A space is put before a text, and behind an added token, unless one stands there: so the
         # other chunks must all start with a space.
-        return (_BEFORE_SPACE if readers[0]["add_prefix_space"] else _BEFORE_WHITESPACE), 0, True
+        return (_before_space if readers[0]["add_prefix_space"] else _before_whitespace), 0, True
     return whole

@@ -11,7 +11,8 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, overload
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,7 @@ from polyseme.checkpoints import Checkpoint
 from polyseme.embedded import EmbeddedText, EmbeddedTexts
 from polyseme.encoder import EncoderConfig, encode
 from polyseme.execution import Place, on_host, prepare
+from polyseme.execution.threads import ordered_map, processors
 from polyseme.inputs import Text, as_list, batches, checked, is_stream
 from polyseme.packed import Packed, mean_of_ranges, offsets_of, take
 from polyseme.parameter_free import ParameterFree, contextualize_packed, log_prior
@@ -32,11 +34,17 @@ from polyseme.vectors import WordVectors
 if TYPE_CHECKING:
     from polyseme.explain import Explanation
     from polyseme.neighbours import Neighbour
+    from polyseme.pictures import Picture
 
 Array = Any
 Floats = npt.NDArray[np.float32]
 
-_CHARACTERS_AT_ONCE = 1 << 18
+Result = TypeVar("Result", EmbeddedTexts, npt.NDArray[np.float32])
+
+# Characters of a batch: where no layers are, few enough that a batch's vectors stay in the cache;
+# else enough for many texts of each length.
+_CHARACTERS_OF_WORDS = 1 << 16
+_CHARACTERS_OF_LAYERS = 1 << 18
 
 
 class Contextualizer:
@@ -174,7 +182,7 @@ class Contextualizer:
 
         def embed(batch: list[Text]) -> EmbeddedTexts:
             tokens = self.tokenizer(batch, phrases=phrases)
-            vectors = self._word_vectors(tokens, layer, batch_tokens)
+            vectors = self.vectors_of(tokens, layer=layer, batch_tokens=batch_tokens)
             if normalize:
                 vectors = unit(vectors)
             return EmbeddedTexts(
@@ -184,14 +192,10 @@ class Contextualizer:
         if isinstance(texts, str):
             return embed([texts])[0]
         if is_stream(texts):
-            return _streamed(embed, texts, progress)
+            return chain.from_iterable(self._each(embed, _checked_stream(texts), None, progress))
         listed = as_list(texts)
-        parts = [embed([])]
-        with progress_bar(len(listed), progress) as advance:
-            for batch in batches(listed, _CHARACTERS_AT_ONCE):
-                parts.append(embed(batch))
-                advance(len(batch))
-        return _joined(parts)
+        parts = list(self._each(embed, listed, len(listed), progress))
+        return _joined(parts or [embed([])])
 
     def encode(
         self,
@@ -237,16 +241,15 @@ class Contextualizer:
             listed: Iterable[Text] = [texts]
         else:
             listed = _checked_stream(texts) if is_stream(texts) else as_list(texts)
-        parts = [np.zeros((0, self.dim), np.float32)]
+        to_unit = sentence.normalize if normalize is None else normalize
+
+        def embed(batch: list[Text]) -> Floats:
+            vectors = self._sentence_vectors(self.tokenizer(batch), batch_tokens)
+            return unit(vectors) if to_unit else vectors
+
         total = len(listed) if isinstance(listed, list) else None
-        with progress_bar(total, progress) as advance:
-            for batch in batches(listed, _CHARACTERS_AT_ONCE):
-                vectors = self._sentence_vectors(self.tokenizer(batch), batch_tokens)
-                if sentence.normalize if normalize is None else normalize:
-                    vectors = unit(vectors)
-                parts.append(vectors)
-                advance(len(batch))
-        encoded = np.concatenate(parts)
+        parts = self._each(embed, listed, total, progress)
+        encoded = np.concatenate([np.zeros((0, self.dim), np.float32), *parts])
         return encoded[0] if isinstance(texts, str) else encoded
 
     def explain(self, text: Text, word: str | int, **options: Any) -> Explanation:
@@ -254,6 +257,12 @@ class Contextualizer:
         from polyseme.explain import explain
 
         return explain(self, text, word, **options)
+
+    def sense_map(self, word: str, texts: Any, **options: Any) -> Picture:
+        """A map of a word's vectors before and after context; see ``polyseme.explain``."""
+        from polyseme.explain import sense_map
+
+        return sense_map(self, word, texts, **options)
 
     def most_similar(self, text: Text, word: str | int, **options: Any) -> list[Neighbour]:
         """What a word of a text is nearest to as meant there; see ``polyseme.neighbours``."""
@@ -346,8 +355,11 @@ class Contextualizer:
             )
         return [on_host(weights)[0] for weights in record], sequences
 
-    def _word_vectors(self, tokens: TokenizedTexts, layer: int, batch_tokens: int) -> Floats:
-        """(n_words, dim) float32 states of the words after a layer."""
+    def vectors_of(
+        self, tokens: TokenizedTexts, *, layer: int | None = None, batch_tokens: int = 8192
+    ) -> Floats:
+        """(n_words, dim) float32 states of the words after a layer, of texts already tokenised."""
+        layer = self._layer(layer)
         with self._no_gradients():
             if not self.config.layers:
                 attends = layer > 0 and self.settings is not None
@@ -355,17 +367,13 @@ class Contextualizer:
                 return on_host(words.values)
             sequences = self._sequences(tokens)
             states = self._states(sequences, layer, batch_tokens)
-            pooled = mean_of_ranges(
-                take(states, sequences.token_rows),
-                tokens.word_tokens[:, 0],
-                tokens.word_tokens[:, 1],
-            )
-            return on_host(pooled)
+            first, last = tokens.word_tokens.T
+            return on_host(mean_of_ranges(states, first, last, sequences.token_rows))
 
     def _sentence_vectors(self, tokens: TokenizedTexts, batch_tokens: int) -> Floats:
         """(n_texts, dim) float32 pooled states."""
         if not self.config.layers:
-            vectors = self._word_vectors(tokens, self.layers, batch_tokens)[tokens.known]
+            vectors = self.vectors_of(tokens, batch_tokens=batch_tokens)[tokens.known]
             counts = np.diff(np.append(0, np.cumsum(tokens.known))[tokens.word_offsets])
             return _pooled(vectors, offsets_of(counts), "mean")
         with self._no_gradients():
@@ -382,9 +390,9 @@ class Contextualizer:
 
     def _static_words(self, tokens: TokenizedTexts) -> Packed:
         """Static vectors: the mean of a word's rows in the table; zero if it has none."""
-        ranges = tokens.word_tokens
-        rows = take(self._arrays["embeddings.tokens"], tokens.token_ids)
-        vectors = mean_of_ranges(rows, ranges[:, 0], ranges[:, 1])
+        first, last = tokens.word_tokens.T
+        table = self._arrays["embeddings.tokens"]
+        vectors = mean_of_ranges(table, first, last, tokens.token_ids)
         if "embeddings.center" in self._arrays:
             vectors = vectors - self._arrays["embeddings.center"]
             vectors[~tokens.known] = 0
@@ -393,8 +401,8 @@ class Contextualizer:
     def _attended_words(self, tokens: TokenizedTexts, record: list[Array] | None = None) -> Packed:
         prior = self._arrays.get("embeddings.log_prior")
         if prior is not None:
-            ranges = tokens.word_tokens
-            prior = mean_of_ranges(take(prior, tokens.token_ids), ranges[:, 0], ranges[:, 1])
+            first, last = tokens.word_tokens.T
+            prior = mean_of_ranges(prior, first, last, tokens.token_ids)
         return contextualize_packed(
             self._static_words(tokens),
             self.settings or ParameterFree(),
@@ -402,6 +410,21 @@ class Contextualizer:
             log_prior=prior,
             record=record,
         )
+
+    def _each(
+        self,
+        embed: Callable[[list[Text]], Result],
+        texts: Iterable[Text],
+        total: int | None,
+        progress: bool | None,
+    ) -> Iterator[Result]:
+        """The texts batch by batch; a model without layers on several processors."""
+        threaded = self.place.backend == "numpy" and not self.config.layers
+        size = _CHARACTERS_OF_WORDS if threaded else _CHARACTERS_OF_LAYERS
+        with progress_bar(total, progress) as advance:
+            for result in ordered_map(embed, batches(texts, size), processors() if threaded else 1):
+                yield result
+                advance(len(result))
 
     def _sequences(self, tokens: TokenizedTexts) -> Sequences:
         return sequences_of(
@@ -476,15 +499,6 @@ class Contextualizer:
 
         context: AbstractContextManager[Any] = torch.inference_mode()
         return context
-
-
-def _streamed(
-    embed: Callable[[list[Text]], EmbeddedTexts], texts: Iterator[Any], progress: bool | None
-) -> Iterator[EmbeddedText]:
-    with progress_bar(None, progress) as advance:
-        for batch in batches(_checked_stream(texts), _CHARACTERS_AT_ONCE):
-            yield from embed(batch)
-            advance(len(batch))
 
 
 def _checked_stream(texts: Iterator[Any]) -> Iterator[Text]:

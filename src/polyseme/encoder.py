@@ -340,10 +340,13 @@ def activate(states: Array, activation: Activation) -> Array:
     if activation == "relu":
         return xp.where(states > 0, states, xp.zeros_like(states))
     if activation == "silu":
-        return states / (1 + xp.exp(-states))
+        # An exponent that is never above 0 does not overflow.
+        small = xp.exp(-xp.abs(states))
+        return states * xp.where(states < 0, small, xp.ones_like(small)) / (1 + small)
     if activation == "gelu_tanh":
-        inner = math.sqrt(2 / math.pi) * (states + 0.044715 * states * states * states)
-        return 0.5 * states * (1 + xp.tanh(inner))
+        # Beyond 10 the tanh is 1 in every dtype, and the cube cannot overflow.
+        x = xp.clip(states, -10.0, 10.0)
+        return 0.5 * states * (1 + xp.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
     if is_torch_array(states):
         import torch
 

@@ -129,9 +129,9 @@ def whole_words(tokenizer_json: str) -> list[str]:
 
 def _alone(model: Contextualizer, words: list[str]) -> Floats:
     given: list[Text] = [[word] for word in words]
-    if model.config.layers:
-        return unit(model.contextualize(given).vectors)
-    return unit(model.static_vectors(given).vectors)
+    docs = model.contextualize(given) if model.config.layers else model.static_vectors(given)
+    vectors: Floats = unit(docs.vectors)
+    return vectors
 
 
 def _best(cosines: Floats, topn: int) -> npt.NDArray[np.int64]:
@@ -143,5 +143,3 @@ def _occurrence(docs: Any, row: int, cosines: Floats) -> Neighbour:
     text = int(np.searchsorted(docs.offsets, row, side="right")) - 1
     start, end = docs.spans[row].tolist()
     return Neighbour(docs.texts[text][start:end], float(cosines[row]), text, (start, end))
-
-

@@ -128,7 +128,9 @@ def by_length(lengths: npt.NDArray[np.int64]) -> Iterator[tuple[int, npt.NDArray
         yield int(lengths[group[0]]), group
 
 
-def mean_of_ranges(values: Array, starts: Offsets, stops: Offsets) -> Array:
+def mean_of_ranges(
+    values: Array, starts: Offsets, stops: Offsets, rows: Offsets | None = None
+) -> Array:
     """Mean of the rows start..stop of each range; a zero row for an empty range.
 
     Rows are added one after the other, so the result does not depend on the other ranges.
@@ -137,6 +139,7 @@ def mean_of_ranges(values: Array, starts: Offsets, stops: Offsets) -> Array:
         values: (n_rows, d).
         starts: (n,) first row of each range.
         stops: (n,) one past its last row.
+        rows: (m,) if given, the ranges are of these row numbers instead of the rows themselves.
 
     Returns:
         (n, d) of the dtype of ``values``.
@@ -147,20 +150,23 @@ def mean_of_ranges(values: Array, starts: Offsets, stops: Offsets) -> Array:
         [[2.0], [8.0]]
     """
     counts = stops - starts
-    if len(counts) == len(values) and (counts == 1).all() and (np.diff(starts) == 1).all():
-        return values
-    if not len(values):
+    height = len(values) if rows is None else len(rows)
+    if not height:
         xp = array_namespace(values)
         shape = (len(counts), *values.shape[1:])
         return xp.zeros(shape, dtype=values.dtype, device=device_of(values))
-    total = take(values, np.minimum(starts, len(values) - 1))
+
+    def at(places: Offsets) -> Array:
+        return take(values, places if rows is None else rows[places])
+
+    total = at(np.minimum(starts, height - 1))
     empty = np.flatnonzero(counts == 0)
     if len(empty):
         total[index_of(values, empty)] = 0
     several = np.flatnonzero(counts > 1)
     added = 1
     while len(several):
-        total[index_of(values, several)] += take(values, starts[several] + added)
+        total[index_of(values, several)] += at(starts[several] + added)
         added += 1
         complete = several[counts[several] == added]
         if len(complete):
@@ -171,6 +177,8 @@ def mean_of_ranges(values: Array, starts: Offsets, stops: Offsets) -> Array:
 
 def take(values: Array, rows: npt.NDArray[np.int64]) -> Array:
     """The given rows of ``values`` as a new array of its kind."""
+    if isinstance(values, np.ndarray):
+        return np.take(values, rows, axis=0)
     return values[index_of(values, rows)]
 
 

@@ -19,7 +19,8 @@ from polyseme.packed import Packed, by_length, index_of, rows_of, take
 
 Array = Any
 
-_SCORES_AT_ONCE = 1 << 18
+_ROWS_AT_ONCE = 256
+"""Words of a step: few enough that a step's arrays stay in a core's cache."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def contextualize_packed(
     for n, texts in by_length(words.lengths):
         if n == 0:
             continue
-        at_once = max(1, _SCORES_AT_ONCE // (n * n))
+        at_once = max(1, _ROWS_AT_ONCE // n)
         for first in range(0, len(texts), at_once):
             rows = rows_of(words.offsets, texts[first : first + at_once])
             shape = (len(rows) // n, n)

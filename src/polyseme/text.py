@@ -4,7 +4,7 @@ Texts go in (or lists of the user's own words); out come, end to end and without
 word's character span, every text's token ids, and which tokens make up which word. Words are found
 by ``words.py``; ids are those of a `tokenizers` tokenizer.json, or the rows a lookup gives a word.
 
-For many tokenizers (``chunks.splitter`` says which) a text's token sequence is the concatenation of
+For many tokenizers (``chunks.cutter`` says which) a text's token sequence is the concatenation of
 its whitespace chunks' sequences. Each chunk is then read once and remembered, and a batch costs one
 dictionary look-up a chunk and a few gathers over ragged arrays. Any other tokenizer reads every
 text whole. Both ways give the ids that the tokenizer itself gives.
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from polyseme.chunks import Chunks, Integers, Memo, at_spaces, overlaps, packed, splitter, starts
+from polyseme.chunks import Chunks, Integers, Memo, at_spaces, cutter, overlaps, packed, starts
 from polyseme.words import Phrases, split_words
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class Tokenizer:
         spec = json.loads(source)
         self._tokenizer: tokenizers.Tokenizer | None = own
         self._lookup: Callable[[str], Sequence[int]] | None = None
-        self._split, self._gap, remember = splitter(spec)
+        self._cut, self._gap, remember = cutter(spec)
         self.prefix, self.suffix = _frame(own)
         self.unknown_id = _unknown_id(spec["model"], own)
         self._start(memo_bytes, remember=remember)
@@ -163,7 +163,7 @@ class Tokenizer:
         own = cls.__new__(cls)
         own._tokenizer = None
         own._lookup = lookup
-        own._split, own._gap = at_spaces, 1
+        own._cut, own._gap = at_spaces, 1
         own.prefix, own.suffix, own.unknown_id = (), (), None
         own._start(memo_bytes)
         return own
@@ -217,9 +217,11 @@ class Tokenizer:
         if given and self._lookup is not None:
             self._given_memo, chunks = self._given_memo.find(words)
             return self._placed(texts, chunks, word_offsets)
-        parts = [self._split(text) for text in texts]
-        self._memo, chunks = self._memo.find(list(chain.from_iterable(parts)))
-        chunk_offsets = starts([len(part) for part in parts])
+        self._memo, chunks = self._memo.find(self._cut(texts))
+        # A text's first chunk starts where the text does, when both are laid end to end.
+        chunk_offsets = np.searchsorted(
+            starts(chunks.lengths + self._gap), starts([len(text) + self._gap for text in texts])
+        )
         if not given:
             return self._placed(texts, chunks, chunk_offsets)
         begins = starts([len(word) + 1 for word in words])

@@ -2,8 +2,9 @@
 
 A BLAS picks its kernel by the shape of the matrices, and another kernel rounds otherwise. So
 products are computed in blocks of one fixed number of rows; the last block is filled up with zeros.
-Weights are transposed once, when the model is loaded, and activations run over blocks that stay in
-the cache.
+A kernel may also treat the odd columns at the end of a matrix otherwise in one row than in another,
+so odd widths are filled up as well. Weights are transposed once, when the model is loaded, and
+activations run over blocks that stay in the cache.
 """
 
 from __future__ import annotations
@@ -28,11 +29,14 @@ Floats = npt.NDArray[Any]
 ROWS = 64
 """Rows of a product: large enough for a BLAS to reach its rate, small enough for one sentence."""
 
+COLUMNS = 16
+"""A product's columns are filled up to a multiple of these, the widest tile of a common BLAS."""
+
 
 def operations(parameters: Mapping[str, Floats], config: EncoderConfig) -> Operations:
     """Primitives over NumPy parameters."""
     transposed = {
-        name: np.ascontiguousarray(array.T)
+        name: np.ascontiguousarray(np.pad(array, ((0, -len(array) % COLUMNS), (0, 0))).T)
         for name, array in parameters.items()
         if name.endswith(".weight") and array.ndim == 2
     }
@@ -40,6 +44,9 @@ def operations(parameters: Mapping[str, Floats], config: EncoderConfig) -> Opera
 
     def linear(states: Floats, name: str) -> Floats:
         mapped = product_in_blocks(states, transposed[f"{name}.weight"])
+        width = len(parameters[f"{name}.weight"])
+        if width != mapped.shape[1]:
+            mapped = mapped[:, :width].copy()
         bias = parameters.get(f"{name}.bias")
         if bias is not None:
             mapped += bias

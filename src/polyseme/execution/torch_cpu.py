@@ -23,6 +23,8 @@ Linear = Callable[[Tensor], Tensor]
 
 LEAST_ROWS = 16
 BLOCK_ROWS = 64
+ALIGNED = 16
+"""Elements; MKL rounds by where a matrix starts, so sizes are filled up to multiples of these."""
 
 
 def operations(parameters: Mapping[str, Tensor], config: EncoderConfig) -> Operations:
@@ -56,14 +58,22 @@ def bias_name(weight_name: str) -> str:
 
 
 def activated(states: Tensor, activation: Activation) -> Tensor:
-    """The activation by torch's own kernels."""
-    if activation == "gelu_tanh":
-        return F.gelu(states, approximate="tanh")
+    """The activation by kernels that compute every element alike.
+
+    Torch's own loops hand what does not fill a vector to scalar code, which rounds otherwise, and
+    where that happens depends on the batch. ReLU does not round; the GELU of oneDNN and torch's
+    ``exp``, ``tanh`` and ``erf`` have no such end.
+    """
     if activation == "relu":
         return F.relu(states)
-    if activation == "silu":
-        return F.silu(states)
-    return activate(states, activation)
+    if activation == "gelu" and has_packed_linear(states.dtype):
+        return F.gelu(states)
+    wide = states.float() if states.dtype.itemsize < 4 else states
+    if activation == "gelu":
+        result = 0.5 * wide * (1 + torch.erf(wide * math.sqrt(0.5)))
+    else:
+        result = activate(wide, activation)
+    return result.to(states.dtype)
 
 
 def attend(
@@ -75,16 +85,32 @@ def attend(
     bias: Tensor | None = None,
     mask: Tensor | None = None,
 ) -> Tensor:
-    """``attention.attend_heads`` by torch's fused kernel."""
+    """``attention.attend_heads`` by torch's fused kernel.
+
+    Each thread of the kernel works on up to 32 or more queries in a part of one buffer. A text's
+    place among the threads would show in the result where such a part, or a head, is not aligned;
+    so short texts get more queries, and odd heads more zeros, which are cut off again.
+    """
+    n, head_dim = query.shape[-2], query.shape[-1] // heads
     if mask is not None and bias is not None:
         bias = torch.where(mask, bias, -math.inf)
     query, key, value = (
-        array.unflatten(-1, (heads, array.shape[-1] // heads)).transpose(-2, -3)
-        for array in (query, key, value)
+        array.unflatten(-1, (heads, head_dim)).transpose(-2, -3) for array in (query, key, value)
     )
     visible = mask if bias is None else bias.to(query.dtype)
-    mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=visible)
-    return mixed.transpose(-2, -3).flatten(-2)
+    more_queries = -n % ALIGNED if n < 2 * ALIGNED else 0
+    more_width = -head_dim % ALIGNED
+    if more_width:
+        key, value = F.pad(key, (0, more_width)), F.pad(value, (0, more_width))
+    if more_width or more_queries:
+        query = F.pad(query, (0, more_width, 0, more_queries))
+    if visible is not None:
+        # Four axes: with three, torch leaves its fused kernel for one that depends on the batch.
+        visible = F.pad(visible, (0, 0, 0, more_queries)).expand(1, -1, -1, -1)
+    mixed = F.scaled_dot_product_attention(
+        query, key, value, attn_mask=visible, scale=1 / math.sqrt(head_dim)
+    )
+    return mixed[..., :n, :head_dim].transpose(-2, -3).flatten(-2)
 
 
 @lru_cache(maxsize=8)
@@ -118,10 +144,15 @@ def _packed_linear(weight: Tensor, bias: Tensor | None) -> Linear:
 
 
 def _blocked_linear(weight: Tensor, bias: Tensor | None) -> Linear:
+    width_out, width_in = weight.shape
+    fill_in = -width_in % ALIGNED
+    filled_weight = F.pad(weight, (0, fill_in, 0, -width_out % ALIGNED))
+
     def linear(states: Tensor) -> Tensor:
         rows = states.shape[0]
-        filled = F.pad(states, (0, 0, 0, -rows % BLOCK_ROWS))
-        blocks = [F.linear(block, weight, bias) for block in filled.split(BLOCK_ROWS)]
-        return torch.cat(blocks)[:rows]
+        filled = F.pad(states, (0, fill_in, 0, -rows % BLOCK_ROWS))
+        blocks = [F.linear(block, filled_weight) for block in filled.split(BLOCK_ROWS)]
+        mapped = torch.cat(blocks)[:rows, :width_out]
+        return mapped if bias is None else mapped + bias
 
     return linear

@@ -24,10 +24,8 @@ Float32 = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
 Ints = NDArray[np.int64]
 
-# Temporary arrays of one block stay below the size from which malloc asks the system for fresh,
-# zeroed pages (128 KiB in glibc): larger blocks spend more time in page faults than in
-# arithmetic.
-BLOCK = 96 * 1024
+# Blocks whose temporary arrays stay in the processor's cache.
+BLOCK = 256 * 1024
 # As many numbers of a rarer form are read one by one sooner than together.
 FEW = 64
 LONGEST_LINE = 1 << 24
@@ -289,15 +287,20 @@ def read_text(stream: BinaryIO, head: bytes, path: Path, size: int) -> tuple[lis
     if announced is not None:
         stream.readline()
         first_line = 2
+    # glibc returns freed memory to the system, and asks for zeroed pages again, until it has seen a
+    # large piece freed. Without this, a third of the time goes there.
+    np.empty(1 << 24, np.uint8)
     words: list[str] = []
     vectors: Float32 = np.empty((0, dim), np.float32)
     for block in _blocks(stream, path):
         some, rows = parse_block(block, dim, path, first_line + len(words))
         needed = len(words) + len(some)
-        if needed > len(vectors):
-            estimate = int(1.05 * size / len(block) * len(some)) if not words else 0
+        if not words:
+            estimate = int(1.05 * size / len(block) * len(some))
+            vectors = np.empty((max(needed, estimate), dim), np.float32)
+        elif needed > len(vectors):
             # In place: the pages move, their content is not copied.
-            vectors.resize((max(needed, estimate, len(vectors) * 3 // 2), dim), refcheck=False)
+            vectors.resize((max(needed, len(vectors) * 3 // 2), dim), refcheck=False)
         vectors[len(words) : needed] = rows
         words += some
     vectors.resize((len(words), dim), refcheck=False)

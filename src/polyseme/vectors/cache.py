@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from polyseme.vector_text import Float32
+from polyseme.vectors.text_files import Float32
 
 _log = logging.getLogger(__name__)
 _VERSION = 1
@@ -57,7 +57,7 @@ def load_cached(source: Path) -> tuple[list[str], Float32] | None:
         words = entry.with_suffix(".words").read_bytes().decode().split("\n")
         if words.pop() != "" or vectors.dtype != np.float32 or vectors.shape[:1] != (len(words),):
             raise ValueError(f"{len(words)} words for vectors of shape {vectors.shape}")
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, EOFError, RuntimeError) as error:
         _log.warning(
             "the cached vectors of %s can't be used (%s); reading the file itself", source, error
         )

@@ -13,13 +13,13 @@ import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from polyseme.vector_cache import load_cached, save_cached
-from polyseme.vector_files import VectorFile, read, save_safetensors
+from polyseme.vectors.cache import load_cached, save_cached
+from polyseme.vectors.files import VectorFile, read, save_safetensors
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -124,8 +124,7 @@ class WordVectors:
         """Write the vectors and their vocabulary into one `.safetensors` file.
 
         `load` maps it into memory. What puts unknown words together (fastText's n-gram rows, a
-        Model2Vec tokenizer) is in it
-        as well.
+        Model2Vec tokenizer) is in it as well.
 
         Raises:
             ValueError: the name ends in something else than `.safetensors`.
@@ -162,8 +161,7 @@ class WordVectors:
                 "keep one of them"
             )
         if self._ngrams is not None:
-            # Some gigabytes that nobody may ever ask for: `_mean` looks at each vector that is
-            # asked for.
+            # Some gigabytes that nobody may ever ask for: `_mean` looks at what is asked for.
             return
         for first in range(0, len(self.table), _ROWS):
             good = np.isfinite(self.table[first : first + _ROWS]).all(axis=1)
@@ -184,19 +182,9 @@ class WordVectors:
         The same as `table`, but for fastText models with n-grams, whose words are put together at
         first use.
         """
-        n = len(self.words)
         if self._ngrams is None or self._ngrams.longest < 1:
-            return self.table[:n]
-        made = np.empty((n, self.dim), np.float32)
-        for first in range(0, n, 1024):
-            words = self.words[first : first + 1024]
-            rows, counts = self._ngrams.rows(words)
-            counts += 1
-            starts = np.cumsum(counts) - counts
-            own = np.arange(first, first + len(words))
-            rows = np.insert(rows, starts - np.arange(len(words)), own)
-            sums = np.add.reduceat(self.table[rows], starts, axis=0)
-            made[first : first + len(words)] = sums / counts[:, None].astype(np.float32)
+            return self.table[: len(self)]
+        made = self._ngrams.compose(self.words, self.table)
         if not np.isfinite(made).all():
             row = int(np.argmin(np.isfinite(made).all(axis=1)))
             raise ValueError(
@@ -223,10 +211,6 @@ class WordVectors:
         """Whether `self[word]` has an answer: from the vocabulary, or put together from parts."""
         return isinstance(word, str) and (word in self._row_of or bool(self._pieces(word)))
 
-    @overload
-    def __getitem__(self, word: str) -> Float32: ...
-    @overload
-    def __getitem__(self, word: Sequence[str]) -> Float32: ...
     def __getitem__(self, word: str | Sequence[str]) -> Float32:
         """Look up a word, (dim,), or some words, (n, dim), as they are written; a copy.
 
@@ -240,11 +224,7 @@ class WordVectors:
             return self._vector(word)
         if not all(isinstance(one, str) for one in word):
             raise TypeError(f"a word or a list of words is needed, not {word!r}")
-        return (
-            np.stack([self._vector(one) for one in word])
-            if word
-            else np.empty((0, self.dim), np.float32)
-        )
+        return np.array([self._vector(one) for one in word], np.float32).reshape(-1, self.dim)
 
     def get(self, word: str, default: Any = None) -> Any:
         """The word's vector, (dim,) float32, or `default` if it is unknown."""

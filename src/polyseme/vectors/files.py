@@ -27,8 +27,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from polyseme.vector_fasttext import FASTTEXT_MAGIC, NGrams, read_fasttext
-from polyseme.vector_text import (
+from polyseme.vectors.fasttext import FASTTEXT_MAGIC, NGrams, read_fasttext
+from polyseme.vectors.text_files import (
     HEADER,
     Float32,
     check_count,

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from polyseme.drawing import (
+from polyseme.pictures.drawing import (
     HEADING,
     HUES,
     MARGIN,
@@ -28,7 +28,7 @@ from polyseme.drawing import (
     framed,
     shifted,
 )
-from polyseme.lettering import (
+from polyseme.pictures.lettering import (
     Anchor,
     Box,
     Place,

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from polyseme.lettering import BOLDER, Anchor, Point, elide, one_line, text_width
+from polyseme.pictures.lettering import BOLDER, Anchor, Point, elide, one_line, text_width
 
 MARGIN = 28.0
 HEADING = 68.0  # where a drawing starts, below its title
@@ -200,7 +200,7 @@ def framed(
     note: str = "",
 ) -> Picture:
     """A picture of shapes that reach to (right, bottom): heading above, note below, margins."""
-    wanted = min(text_width(title, 19, bold=True), 640.0)
+    wanted = min(text_width(title, 19, bold=True), 900.0)
     right = max(right, MARGIN + wanted, MARGIN + text_width(note, 12))
     shown = elide(title, (right - MARGIN) / BOLDER, 19)
     around = [Text(MARGIN, MARGIN + 16, shown, 19, bold=True)]

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from polyseme.vector_text import Float32, cut_short, decoded_word
+from polyseme.vectors.text_files import Float32, cut_short, decoded_word
 
 FASTTEXT_MAGIC = 793712314
 
@@ -83,6 +83,27 @@ class NGrams:
         np.add.at(counts, owner, kept.sum(axis=1))
         return self.n_words + (found[kept] % np.uint32(self.bucket)).astype(np.int64), counts
 
+    def compose(self, words: Sequence[str], table: Float32) -> Float32:
+        """Put words together: the mean of each word's own row and its n-grams' rows.
+
+        Args:
+            words: the vocabulary, word i with the own row i.
+            table: (n_rows, dim) float32.
+
+        Returns:
+            (n_words, dim) float32.
+        """
+        made = np.empty((len(words), table.shape[1]), np.float32)
+        # In blocks, as each word asks for some thirty rows.
+        for first in range(0, len(words), 1024):
+            some = words[first : first + 1024]
+            rows, counts = self.rows(some)
+            before = np.cumsum(counts) - counts
+            rows = np.insert(rows, before, np.arange(first, first + len(some)))
+            sums = np.add.reduceat(table[rows], before + np.arange(len(some)), axis=0)
+            made[first : first + len(some)] = sums / (counts[:, None] + 1).astype(np.float32)
+        return made
+
 
 def read_fasttext(path: Path) -> tuple[list[str], Float32, NDArray[np.int64], NGrams]:
     """Read a fastText `.bin` model.
@@ -123,9 +144,8 @@ def read_fasttext(path: Path) -> tuple[list[str], Float32, NDArray[np.int64], NG
         if len(data) < place + 4 * n_rows * dim:
             raise ValueError(cut_short(path, f"matrix of {n_rows} x {dim} numbers"))
     if version == 11 and model == 3:
-        longest = (
-            0  # Supervised models of that version were trained without n-grams, whatever they say.
-        )
+        # Supervised models of that version were trained without n-grams, whatever they say.
+        longest = 0
     if n_rows < n_words + (bucket if longest > 0 else 0):
         raise ValueError(
             f"{path}: {n_rows} vectors for {n_words} words and {bucket} n-grams; "

@@ -1,0 +1,1 @@
+"""How well a model's vectors tell meanings apart: one module for each public task."""
