@@ -36,7 +36,7 @@ HIDDEN_SIZE = 256
 SIF_A = 1e-3
 TEMPERATURE = 0.4
 # Takes the own word's cosine of 1 back, so that it weighs as much as a word unrelated to it.
-SELF_BONUS = -1 / TEMPERATURE
+OWN_SIMILARITY = 0.0
 # BERT keeps special and unused pieces in front of the first real one, "!".
 FIRST_REAL_PIECE = "!"
 
@@ -66,11 +66,11 @@ The vector of a word is the mean of its pieces' vectors, `v_j`; its prior `b_j` 
 The contextual vector of word i is one weighted sum over all words j of the text, so its weights
 explain it exactly:
 
-    w_ij = softmax over j of ( cos(v_i, v_j) / {temperature} + b_j - {own:g} * [i = j] )
+    w_ij = softmax over j of ( s_ij / {temperature} + b_j ),  s_ij = cos(v_i, v_j), but s_ii = {own:g}
     c_i  = sum over j of w_ij * v_j
 
-The last term takes the own word's cosine of 1 back. Without it the word's own share swings with
-the length of the text and hides its sense.
+A word counts for itself like an unrelated word. With its own cosine of 1, its share would swing
+with the length of the text and hide its sense.
 
 ## What it is made from
 
@@ -260,16 +260,14 @@ def main() -> None:
     (output / "model.safetensors").write_bytes(save(tensors, metadata={"format": "np"}))
     config = {
         "model_type": "polyseme",
-        "hidden_size": HIDDEN_SIZE,
-        "vocab_size": len(table),
-        "layers": 0,
+        "encoder": {"vocabulary_size": len(table), "hidden_size": HIDDEN_SIZE},
         "parameter_free": {
             "temperature": TEMPERATURE,
             "normalize": True,
-            "log_prior": True,
             "include_self": True,
-            "self_bonus": SELF_BONUS,
+            "own_similarity": OWN_SIMILARITY,
         },
+        "sentence": {"pooling": "mean", "normalize": False},
     }
     write_json(output / "config.json", config, indent=2)
     write_json(output / "tokenizer.json", tokenizer_json)
@@ -277,7 +275,7 @@ def main() -> None:
         vocabulary=len(table),
         dim=HIDDEN_SIZE,
         temperature=TEMPERATURE,
-        own=-SELF_BONUS,
+        own=OWN_SIMILARITY,
         pieces=int(counts.sum()),
         a=SIF_A,
     )

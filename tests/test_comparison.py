@@ -80,7 +80,7 @@ def test_phrase_is_one_word_if_it_is_named(model: polyseme.Contextualizer) -> No
     sentences = ["it was a piece of cake", "she ate a Piece of cake"]
     uses = compare(model, "piece of cake", sentences, phrases=["piece of cake"], topn=1).uses
     assert [use.position for use in uses] == [3, 3]
-    with pytest.raises(ValueError, match="sentence 1, 'it was.*name it as a phrase"):
+    with pytest.raises(ValueError, match=r"sentence 1, 'it was.*name it as a phrase"):
         compare(model, "piece of cake", sentences)
 
 

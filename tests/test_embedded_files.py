@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +53,7 @@ def test_npz_of_a_stream_is_that_of_one_batch_and_opens_without_pickle(
     with np.load(path, allow_pickle=False) as arrays:
         ends = arrays["words_offsets"]
         blob = arrays["words"].tobytes()
-        words = [blob[a:b].decode() for a, b in zip(ends[:-1], ends[1:], strict=True)]
+        words = [blob[a:b].decode() for a, b in pairwise(ends)]
     assert words == [word for doc in expected for word in doc.words]
     assert [entry.name for entry in tmp_path.iterdir()] == ["out.npz"]
 

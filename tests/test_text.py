@@ -345,6 +345,11 @@ def test_a_copied_tokenizer_reads_the_same_and_leaves_the_memo_behind(again):
         own.suffix,
         own.unknown_id,
     )
+    peer = word_piece()
+    peer.encode_special_tokens = True
+    own = Tokenizer(peer)
+    assert len(own(["[MASK]"]).token_ids) > 1
+    assert same(again(own)(["[MASK]"]), own(["[MASK]"]))
     looked_up = again(Tokenizer.from_lookup({"apple": [1]}.__getitem__))
     assert looked_up(["apple"]).token_ids.tolist() == [1]
 

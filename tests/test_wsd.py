@@ -53,7 +53,7 @@ def test_reading_finds_the_word_folders_and_nothing_else(folder: Path) -> None:
     (word,) = wsd.read_folder(folder)
     assert word.word == "bank"
     assert (len(word.train), len(word.test)) == (5, 2)
-    assert word.train.texts[0] == "we sat by the bank of the river".split()
+    assert word.train.texts[0] == ["we", "sat", "by", "the", "bank", "of", "the", "river"]
     assert word.train.positions.tolist() == [4, 2, 1, 3, 1]
     assert word.train.senses.tolist() == [0, 0, 1, 1, 1]
 

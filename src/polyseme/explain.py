@@ -109,7 +109,8 @@ class Explanation:
         from polyseme import pictures
 
         if kind == "arcs":
-            return pictures.arcs(self.matrix, self.words, focus=self.position, title=self.formula())
+            title = f"What {self.word!r} is made of{'' if self.exact else ', roughly'}"
+            return pictures.arcs(self.matrix, self.words, focus=self.position, title=title)
         if kind == "heatmap":
             title = f"What each word takes from the others{'' if self.exact else ', roughly'}"
             return pictures.heat_map(self.matrix, self.words, self.words, title=title)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Phrases", "TokenizedTexts", "Tokenizer", "split_words", "windows"]
 
-_BLOCK = 1 << 16  # characters read in one go: few enough that their arrays stay in the caches
+_BLOCK = 1 << 15  # characters read in one go: few enough that their arrays stay in the caches
 _ENCODE = 1 << 10  # texts handed to the tokenizer at a time: its answers are large objects
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -115,6 +115,7 @@ class Tokenizer:
         own.no_truncation()
         own.no_padding()
         own.encode_special_tokens = tokenizer.encode_special_tokens
+        self._encode_special = own.encode_special_tokens
         spec = json.loads(source)
         self._tokenizer: tokenizers.Tokenizer | None = own
         self._lookup: Callable[[str], Sequence[int]] | None = None
@@ -173,6 +174,9 @@ class Tokenizer:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+        if self._tokenizer is not None:
+            # The library forgets this one setting when it pickles.
+            self._tokenizer.encode_special_tokens = self._encode_special
         self._start(self._room)
 
     def to_json(self) -> str:

@@ -106,11 +106,16 @@ def attend(
         query = F.pad(query, (0, more_width, 0, more_queries))
     if visible is not None:
         # Four axes: with three, torch leaves its fused kernel for one that depends on the batch.
-        visible = F.pad(visible, (0, 0, 0, more_queries)).expand(1, -1, -1, -1)
+        visible = F.pad(visible, (0, 0, 0, more_queries))[(None,) * (4 - visible.ndim)]
+    texts = query.shape[0]
+    if texts * heads == 1:
+        # A single task would run outside torch's threads, where MKL starts its own and rounds
+        # otherwise; so a lone text with one head runs twice.
+        query, key, value = (array.expand(2, -1, -1, -1) for array in (query, key, value))
     mixed = F.scaled_dot_product_attention(
         query, key, value, attn_mask=visible, scale=1 / math.sqrt(head_dim)
     )
-    return mixed[..., :n, :head_dim].transpose(-2, -3).flatten(-2)
+    return mixed[:texts, :, :n, :head_dim].transpose(-2, -3).flatten(-2)
 
 
 @lru_cache(maxsize=8)
