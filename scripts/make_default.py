@@ -66,7 +66,8 @@ The vector of a word is the mean of its pieces' vectors, `v_j`; its prior `b_j` 
 The contextual vector of word i is one weighted sum over all words j of the text, so its weights
 explain it exactly:
 
-    w_ij = softmax over j of ( s_ij / {temperature} + b_j ),  s_ij = cos(v_i, v_j), but s_ii = {own:g}
+    s_ij = cos(v_i, v_j), but s_ii = {own:g}
+    w_ij = softmax over j of ( s_ij / {temperature} + b_j )
     c_i  = sum over j of w_ij * v_j
 
 A word counts for itself like an unrelated word. With its own cosine of 1, its share would swing

@@ -62,6 +62,6 @@ def test_whole_words_of_every_kind_of_vocabulary() -> None:
     assert "[CLS]" not in words
     assert "." not in words
     byte_level = {"model": {"vocab": {"\u0120apple": 0, "pple": 1, "\u0120": 2, "\u01202": 3}}}
-    assert whole_words(json.dumps(byte_level)) == ["apple"]
+    assert whole_words(json.dumps(byte_level)) == {"apple": 0}
     unigram = {"model": {"vocab": [["\u2581apple", -1.0], ["pple", -2.0], ["<s>", 0.0]]}}
-    assert whole_words(json.dumps(unigram)) == ["apple"]
+    assert whole_words(json.dumps(unigram)) == {"apple": 0}

@@ -25,7 +25,7 @@ from tokenizers import (
 )
 from tokenizers import Tokenizer as Peer
 
-import polyseme.text
+import polyseme.text.tokenizer
 from polyseme.text import Phrases, TokenizedTexts, Tokenizer, split_words, windows
 
 CORPUS = [
@@ -280,7 +280,7 @@ def same(left: TokenizedTexts, right: TokenizedTexts) -> bool:
 def test_a_text_reads_the_same_alone_and_in_any_batch_cut_anywhere(texts, block):
     _, own = built("WordPiece")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(polyseme.text, "_BLOCK", block)
+        patch.setattr(polyseme.text.tokenizer, "_BLOCK", block)
         together = own(texts)
     for i, text in enumerate(texts):
         alone = own([text])

@@ -28,8 +28,11 @@ from array_api_compat import device as device_of
 Array = Any
 """A NumPy array or a torch tensor."""
 
-_SCORES_AT_ONCE = 1 << 21
-"""Scores of one matrix that are held at a time: 8 MB in float32, inside a shared cache."""
+_SCORES_AT_ONCE = 1 << 23
+"""Scores of one matrix that are held at a time: 32 MB in float32."""
+
+_LEAST_ROWS = 96
+"""Queries of a block: fewer make thin matrices, for which a BLAS is several times slower."""
 
 
 def softmax(scores: Array, mask: Array | None = None) -> Array:
@@ -52,17 +55,17 @@ def softmax(scores: Array, mask: Array | None = None) -> Array:
     if scores.shape[-1] == 0:
         return scores
     if mask is None:
-        weights = xp.exp(scores - xp.max(scores, axis=-1, keepdims=True))
-        return weights / xp.sum(weights, axis=-1, keepdims=True)
+        weights = _exp(scores - xp.max(scores, axis=-1, keepdims=True))
+        return _divided(weights, xp.sum(weights, axis=-1, keepdims=True))
     minus_infinity = xp.asarray(-math.inf, dtype=scores.dtype, device=device_of(scores))
     scores = xp.where(mask, scores, minus_infinity)
     peak = xp.max(scores, axis=-1, keepdims=True)
     # The mask says which rows see nothing. The scores would not do: those of a row that sees
     # something can all overflow to minus infinity, and that must not pass for zero weights.
     sees = xp.any(mask, axis=-1, keepdims=True)
-    weights = xp.exp(scores - xp.where(sees, peak, xp.zeros_like(peak)))
+    weights = _exp(scores - xp.where(sees, peak, xp.zeros_like(peak)))
     total = xp.sum(weights, axis=-1, keepdims=True)
-    return weights / xp.where(sees, total, xp.ones_like(total))
+    return _divided(weights, xp.where(sees, total, xp.ones_like(total)))
 
 
 def attend(
@@ -183,7 +186,7 @@ def attend_unchecked(
         return xp.matmul(weights, value), weights
 
     # The block depends on this text alone, so that its neighbours in a batch change no bit.
-    block = n if return_weights else max(16, _SCORES_AT_ONCE // max(1, m))
+    block = n if return_weights else max(_LEAST_ROWS, _SCORES_AT_ONCE // max(1, m))
     if n <= block:
         mixed, weights = rows(0, n)
         mixed = xp.astype(mixed, dtype, copy=False)
@@ -384,7 +387,7 @@ def multi_head_attention(
         KeyError: a map is missing from ``parameters``.
         TypeError: the states are not of a floating dtype.
         ValueError: the width is not a multiple of the heads, a mask or bias that does not fit, NaN
-            or infinity in the states, or maps and scores that overflow the dtype.
+            or infinity in an input, or maps and scores that overflow the dtype.
 
     Example:
         >>> import numpy as np
@@ -399,6 +402,10 @@ def multi_head_attention(
         raise ValueError(f"heads is {heads}: queries of width {width} cannot be cut into that many")
 
     _check_fits(states.shape[-2], states.shape[-2], bias=bias, mask=mask)
+    if bias is not None:
+        _check_finite("bias", bias)
+    for name, array in parameters.items():
+        _check_finite(name, array)
     xp = array_namespace(states)
 
     def mapped(name: str, array: Array) -> Array:
@@ -445,6 +452,20 @@ def unit(vectors: Array) -> Array:
     return vectors / xp.sqrt(xp.where(square > 0, square, xp.ones_like(square)))
 
 
+def _exp(array: Array) -> Array:
+    """The exponential; a NumPy array is overwritten, which saves memory that gradients need."""
+    if isinstance(array, np.ndarray):
+        return np.exp(array, out=array)
+    return array_namespace(array).exp(array)
+
+
+def _divided(array: Array, divisor: Array) -> Array:
+    """The quotient; a NumPy array is overwritten."""
+    if isinstance(array, np.ndarray):
+        return np.divide(array, divisor, out=array)
+    return array / divisor
+
+
 def _computable(array: Array) -> Array:
     """The array in a dtype that keeps sums exact enough: half precision becomes float32."""
     xp = array_namespace(array)
@@ -487,7 +508,8 @@ def _check_fits(n: int, m: int, **arrays: Array | None) -> None:
         rows, columns = (1, 1, *array.shape)[-2:]
         if rows not in (1, n) or columns not in (1, m):
             raise ValueError(
-                f"{name} has shape {tuple(array.shape)}: it must be broadcastable to (..., {n}, {m})"
+                f"{name} has shape {tuple(array.shape)}: it must be broadcastable to "
+                f"(..., {n}, {m})"
             )
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from polyseme.attention import unit
-from polyseme.neighbours import Neighbour, vocabulary_vectors
+from polyseme.neighbours import Neighbour, nearest_words, vocabulary_vectors
 from polyseme.text import Phrases
 
 if TYPE_CHECKING:
@@ -106,6 +106,7 @@ def compare(
     *,
     phrases: Phrases | Iterable[str] | None = None,
     topn: int = 5,
+    progress: bool | None = None,
 ) -> Comparison:
     """Hold a word's uses against each other.
 
@@ -115,6 +116,8 @@ def compare(
         sentences: the texts.
         phrases: phrases that are kept as one unit.
         topn: nearest words of the vocabulary; with 0 they are not looked for.
+        progress: show a bar on stderr while the vocabulary of a model with layers is computed; if
+            None, at a terminal.
 
     Raises:
         ValueError: the word does not stand in a sentence; the message names the sentence.
@@ -152,7 +155,9 @@ def compare(
         vocabulary: tuple[Sequence[str], Floats] = ([], vectors[:0])
         if topn:
             # By themselves, words have the same vectors on both rungs without layers.
-            vocabulary = vocabulary_vectors(rung if rung.config.layers else static)
+            vocabulary = vocabulary_vectors(
+                rung if rung.config.layers else static, progress=progress
+            )
         views.append(_view(rung.rung, vectors, vocabulary, word, topn))
     return Comparison(model.name, word, given, uses, views)
 
@@ -165,21 +170,7 @@ def _view(
     similarity = uses @ uses.T
     similarity[~has_one] = similarity[:, ~has_one] = np.nan
     nearest = [
-        _nearest(use, *vocabulary, word, topn) if there else []
+        nearest_words(use, *vocabulary, leave_out=word, topn=topn) if there else []
         for use, there in zip(uses, has_one, strict=True)
     ]
     return View(rung, similarity, nearest)
-
-
-def _nearest(
-    use: Floats, words: Sequence[str], vectors: Floats, word: str, topn: int
-) -> list[Neighbour]:
-    own = word.casefold()
-    cosines = vectors @ use
-    near: list[Neighbour] = []
-    for row in np.argsort(-cosines, kind="stable"):
-        if len(near) == topn:
-            break
-        if words[row].casefold() != own:
-            near.append(Neighbour(words[row], float(cosines[row])))
-    return near

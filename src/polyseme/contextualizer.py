@@ -8,7 +8,7 @@ states -> pooled word vectors; this module joins the stages and knows nothing of
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from itertools import chain
@@ -22,7 +22,6 @@ from polyseme.checkpoints import Checkpoint
 from polyseme.embedded import EmbeddedText, EmbeddedTexts
 from polyseme.encoder import EncoderConfig, encode
 from polyseme.execution import Place, on_host, prepare
-from polyseme.execution.threads import ordered_map, processors
 from polyseme.inputs import Text, as_list, batches, checked, is_stream
 from polyseme.packed import Packed, mean_of_ranges, offsets_of, take
 from polyseme.parameter_free import ParameterFree, contextualize_packed, log_prior
@@ -41,10 +40,10 @@ Floats = npt.NDArray[np.float32]
 
 Result = TypeVar("Result", EmbeddedTexts, npt.NDArray[np.float32])
 
-# Characters of a batch: where no layers are, few enough that a batch's vectors stay in the cache;
-# else enough for many texts of each length.
-_CHARACTERS_OF_WORDS = 1 << 16
-_CHARACTERS_OF_LAYERS = 1 << 18
+# Characters of a batch: enough for many texts of each length; of a stream, few enough for memory
+# that stays small, of a list, enough for few copies when the batches are joined.
+_CHARACTERS_OF_A_STREAM = 1 << 18
+_CHARACTERS_OF_A_LIST = 1 << 20
 
 
 class Contextualizer:
@@ -146,7 +145,7 @@ class Contextualizer:
         phrases: Phrases | Iterable[str] | None = None,
         layer: int | None = None,
         normalize: bool = False,
-        batch_tokens: int = 8192,
+        batch_tokens: int = 2048,
         progress: bool | None = None,
     ) -> EmbeddedText | EmbeddedTexts | Iterator[EmbeddedText]:
         """Give every word of the texts its vector in its text.
@@ -202,7 +201,7 @@ class Contextualizer:
         texts: Any,
         *,
         normalize: bool | None = None,
-        batch_tokens: int = 8192,
+        batch_tokens: int = 2048,
         progress: bool | None = None,
     ) -> Floats:
         """Sentence vectors: one vector for a text.
@@ -322,6 +321,15 @@ class Contextualizer:
         vectors = on_host(self._static_words(tokens).values)
         return EmbeddedTexts(tokens.texts, tokens.word_offsets, tokens.spans, vectors, tokens.known)
 
+    def table_rows(self, rows: Sequence[int]) -> Floats:
+        """(n, dim) float32 rows of the table of static vectors."""
+        return on_host(take(self._arrays["embeddings.tokens"], np.asarray(rows, np.int64)))
+
+    def centered(self, vectors: Floats) -> Floats:
+        """Static vectors less the vocabulary's mean, if the model subtracts it."""
+        center = self.checkpoint.parameters.get("embeddings.center")
+        return vectors if center is None else vectors - center
+
     def weights(self, tokens: TokenizedTexts) -> tuple[list[Array], Sequences | None]:
         """Attention weights of one text, layer by layer.
 
@@ -356,7 +364,7 @@ class Contextualizer:
         return [on_host(weights)[0] for weights in record], sequences
 
     def vectors_of(
-        self, tokens: TokenizedTexts, *, layer: int | None = None, batch_tokens: int = 8192
+        self, tokens: TokenizedTexts, *, layer: int | None = None, batch_tokens: int = 2048
     ) -> Floats:
         """(n_words, dim) float32 states of the words after a layer, of texts already tokenised."""
         layer = self._layer(layer)
@@ -418,13 +426,11 @@ class Contextualizer:
         total: int | None,
         progress: bool | None,
     ) -> Iterator[Result]:
-        """The texts batch by batch; a model without layers on several processors."""
-        threaded = self.place.backend == "numpy" and not self.config.layers
-        size = _CHARACTERS_OF_WORDS if threaded else _CHARACTERS_OF_LAYERS
         with progress_bar(total, progress) as advance:
-            for result in ordered_map(embed, batches(texts, size), processors() if threaded else 1):
-                yield result
-                advance(len(result))
+            size = _CHARACTERS_OF_A_STREAM if total is None else _CHARACTERS_OF_A_LIST
+            for batch in batches(texts, size):
+                yield embed(batch)
+                advance(len(batch))
 
     def _sequences(self, tokens: TokenizedTexts) -> Sequences:
         return sequences_of(
@@ -506,6 +512,8 @@ def _checked_stream(texts: Iterator[Any]) -> Iterator[Text]:
 
 
 def _joined(parts: list[EmbeddedTexts]) -> EmbeddedTexts:
+    if len(parts) == 1:
+        return parts[0]
     return EmbeddedTexts(
         [text for part in parts for text in part.texts],
         offsets_of(np.concatenate([np.diff(part.offsets) for part in parts])),

@@ -253,7 +253,7 @@ def _table(batch: SentenceVectors) -> Any:
 def _numbers(vectors: Floats) -> Iterator[str]:
     """Each row as a JSON list; nine digits are enough to tell any two float32 apart."""
     template = f"[{', '.join(['%.9g'] * vectors.shape[1])}]"
-    return (template % tuple(row) for row in vectors.tolist())
+    return (template % tuple(row.tolist()) for row in vectors)
 
 
 def _json(value: object) -> str:

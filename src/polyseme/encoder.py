@@ -95,12 +95,14 @@ class Operations:
         norm: (states, name) -> layer norm with name.weight and name.bias.
         activate: (states, activation) -> elementwise.
         attend: ``attention.attend_heads`` on (texts, n, d) queries, keys and values.
+        each: (function, steps) -> the function's result for every step, in order.
     """
 
     linear: Callable[[Array, str], Array]
     norm: Callable[[Array, str], Array]
     activate: Callable[[Array, Activation], Array]
     attend: Callable[..., Array]
+    each: Callable[[Callable[[Any], Array], list[Any]], list[Array]]
 
 
 def plain_operations(parameters: Parameters, config: EncoderConfig) -> Operations:
@@ -119,7 +121,9 @@ def plain_operations(parameters: Parameters, config: EncoderConfig) -> Operation
             config.norm_epsilon,
         )
 
-    return Operations(linear, norm, activate, attention.attend_heads)
+    return Operations(
+        linear, norm, activate, attention.attend_heads, lambda run, order: list(map(run, order))
+    )
 
 
 def encode(
@@ -129,7 +133,7 @@ def encode(
     *,
     operations: Operations | None = None,
     layer: int | None = None,
-    batch_tokens: int = 8192,
+    batch_tokens: int = 2048,
     record: list[Array] | None = None,
 ) -> Packed:
     """Contextual states of packed texts.
@@ -157,18 +161,20 @@ def encode(
     table = parameters["embeddings.tokens"]
     xp = array_namespace(table)
     lengths = token_ids.lengths
-    pieces, order = [], []
-    for texts in steps(lengths, batch_tokens):
-        rows = rows_of(token_ids.offsets, texts)
+
+    def run(texts: npt.NDArray[np.int64]) -> Array:
         step = _Step(config, parameters, operations, lengths[texts], record)
-        pieces.append(step.run(token_ids.values[rows], config.layers if layer is None else layer))
-        order.append(rows)
+        ids = token_ids.values[rows_of(token_ids.offsets, texts)]
+        return step.run(ids, config.layers if layer is None else layer)
+
+    order = list(steps(lengths, batch_tokens))
+    pieces = operations.each(run, order)
     if not pieces:
         shape = (0, config.hidden_size)
         return Packed(
             xp.zeros(shape, dtype=table.dtype, device=device_of(table)), token_ids.offsets
         )
-    rows = np.concatenate(order)
+    rows = rows_of(token_ids.offsets, np.concatenate(order))
     back = np.empty_like(rows)
     back[rows] = np.arange(len(rows))
     return Packed(take(xp.concat(pieces, axis=0), back), token_ids.offsets)
@@ -383,7 +389,8 @@ def _gelu_float32(states: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     np.negative(polynomial, out=polynomial)
     np.exp(polynomial, out=polynomial)
     polynomial += np.float32(1)
-    return np.divide(states, polynomial, out=polynomial)
+    # Phi is not 0 below the limit, so x must not fall further either.
+    return np.divide(np.maximum(states, -_GELU_LIMIT, out=square), polynomial, out=polynomial)
 
 
 @lru_cache(maxsize=64)

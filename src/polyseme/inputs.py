@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 Text: TypeAlias = "str | Sequence[str]"
 Texts: TypeAlias = "Sequence[Text]"
 
-_MOST_TEXTS = 4096
+_MOST_TEXTS = 1 << 14
 
 
 def is_stream(texts: object) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,6 +49,7 @@ def most_similar(
     among: Any = None,
     vocabulary: Sequence[str] | None = None,
     topn: int = 10,
+    progress: bool | None = None,
 ) -> list[Neighbour]:
     """The nearest words to a word of a text.
 
@@ -58,6 +60,8 @@ def most_similar(
         among: texts whose words are compared in their contexts; the vocabulary if None.
         vocabulary: words to compare with, by themselves; the model's own if None.
         topn: how many.
+        progress: show a bar on stderr while the vocabulary of a model with layers is computed; if
+            None, at a terminal.
 
     Returns:
         Neighbours, nearest first. In the vocabulary the word itself is left out.
@@ -83,60 +87,70 @@ def most_similar(
     if among is not None:
         docs = model.contextualize(among)
         cosines = unit(docs.vectors) @ vector
-        return [_occurrence(docs, int(row), cosines) for row in _best(cosines, topn)]
-    words, vectors = vocabulary_vectors(model, vocabulary)
-    own = doc.words[position].casefold()
+        best = np.argsort(-cosines, kind="stable")[:topn]
+        return [_occurrence(docs, int(row), cosines) for row in best]
+    words, vectors = vocabulary_vectors(model, vocabulary, progress=progress)
+    return nearest_words(vector, words, vectors, leave_out=doc.words[position], topn=topn)
+
+
+def nearest_words(
+    vector: Floats, words: Sequence[str], vectors: Floats, *, leave_out: str, topn: int
+) -> list[Neighbour]:
+    """The words whose unit vectors (n_words, dim) are nearest to a unit vector (dim,)."""
     cosines = vectors @ vector
-    near = (
-        Neighbour(words[row], float(cosines[row]))
-        for row in _best(cosines, topn + 8)
-        if words[row].casefold() != own
-    )
-    return [neighbour for neighbour, _ in zip(near, range(topn), strict=False)]
+    own = leave_out.casefold()
+    order = np.argsort(-cosines, kind="stable")
+    near = (row for row in order if words[row].casefold() != own)
+    return [Neighbour(words[row], float(cosines[row])) for row in islice(near, topn)]
 
 
 def vocabulary_vectors(
-    model: Contextualizer, words: Sequence[str] | None = None
+    model: Contextualizer, words: Sequence[str] | None = None, *, progress: bool | None = None
 ) -> tuple[Sequence[str], Floats]:
     """Unit vectors (n_words, dim) of words by themselves; the model's own words if None.
 
     Those of the model's own words are computed once and kept with the model.
     """
     if words is not None:
-        return words, _alone(model, list(words))
+        return words, _alone(model, list(words), progress)
     if model.own_vocabulary is None:
         if model.word_vectors is not None:
             own = list(model.word_vectors.words)
+            vectors = model.centered(model.word_vectors.vectors)
         else:
-            own = whole_words(model.tokenizer.to_json())
-        model.own_vocabulary = (own, _alone(model, own))
+            pieces = whole_words(model.tokenizer.to_json())
+            own = list(pieces)
+            vectors = model.centered(model.table_rows(list(pieces.values())))
+        if model.config.layers:
+            vectors = _alone(model, own, progress)
+        model.own_vocabulary = own, unit(vectors)
     return model.own_vocabulary
 
 
-def whole_words(tokenizer_json: str) -> list[str]:
-    """The pieces of a tokenizer that are words by themselves: letters only, at least two.
+def whole_words(tokenizer_json: str) -> dict[str, int]:
+    """The pieces of a tokenizer that are words by themselves, with their ids.
 
-    Pieces that begin a word are told from those that go on by their sign: ``##`` on the latter
-    (WordPiece), or ``Ġ`` (byte-level BPE) or ``▁`` (SentencePiece) on the former.
+    Words are of letters only, at least two. Pieces that begin a word are told from those that go on
+    by their sign: ``##`` on the latter (WordPiece), or ``Ġ`` (byte-level BPE) or ``▁``
+    (SentencePiece) on the former.
     """
     vocabulary = json.loads(tokenizer_json)["model"]["vocab"]
-    pieces = [entry if isinstance(entry, str) else entry[0] for entry in vocabulary]
+    if not isinstance(vocabulary, dict):
+        vocabulary = {entry[0]: i for i, entry in enumerate(vocabulary)}
     for sign in ("Ġ", "▁"):
-        if any(piece.startswith(sign) for piece in pieces):
-            pieces = [piece[1:] for piece in pieces if piece.startswith(sign)]
-    return [piece for piece in pieces if len(piece) > 1 and piece.isalpha()]
+        if any(piece.startswith(sign) for piece in vocabulary):
+            vocabulary = {piece[1:]: i for piece, i in vocabulary.items() if piece.startswith(sign)}
+    return {piece: i for piece, i in vocabulary.items() if len(piece) > 1 and piece.isalpha()}
 
 
-def _alone(model: Contextualizer, words: list[str]) -> Floats:
+def _alone(model: Contextualizer, words: list[str], progress: bool | None) -> Floats:
     given: list[Text] = [[word] for word in words]
-    docs = model.contextualize(given) if model.config.layers else model.static_vectors(given)
+    if model.config.layers:
+        docs = model.contextualize(given, progress=progress)
+    else:
+        docs = model.static_vectors(given)
     vectors: Floats = unit(docs.vectors)
     return vectors
-
-
-def _best(cosines: Floats, topn: int) -> npt.NDArray[np.int64]:
-    order = np.argsort(-cosines, kind="stable")
-    return order[:topn]
 
 
 def _occurrence(docs: Any, row: int, cosines: Floats) -> Neighbour:

@@ -149,6 +149,10 @@ def mean_of_ranges(
         >>> mean_of_ranges(values, np.asarray([0, 2]), np.asarray([2, 3])).tolist()
         [[2.0], [8.0]]
     """
+    if _shares_memory_with_numpy(values):
+        import torch
+
+        return torch.from_numpy(mean_of_ranges(values.numpy(), starts, stops, rows))
     counts = stops - starts
     height = len(values) if rows is None else len(rows)
     if not height:
@@ -175,11 +179,19 @@ def mean_of_ranges(
     return total
 
 
+def _shares_memory_with_numpy(values: Array) -> bool:
+    """Whether these are torch values that NumPy, quicker at many small gathers, can work on."""
+    return (
+        is_torch_array(values)
+        and values.device.type == "cpu"
+        and values.dtype.itemsize >= 4
+        and not values.requires_grad
+    )
+
+
 def take(values: Array, rows: npt.NDArray[np.int64]) -> Array:
     """The given rows of ``values`` as a new array of its kind."""
-    if isinstance(values, np.ndarray):
-        return np.take(values, rows, axis=0)
-    return values[index_of(values, rows)]
+    return array_namespace(values).take(values, index_of(values, rows), axis=0)
 
 
 def index_of(values: Array, rows: npt.NDArray[Any]) -> Array:

@@ -7,20 +7,23 @@ explanation. Texts of equal length are computed together, without padding.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, is_torch_array
 
 from polyseme.attention import self_attend_unchecked
+from polyseme.execution.threads import side_by_side
 from polyseme.packed import Packed, by_length, index_of, rows_of, take
 
 Array = Any
+Integers = npt.NDArray[np.int64]
 
-_ROWS_AT_ONCE = 256
-"""Words of a step: few enough that a step's arrays stay in a core's cache."""
+_ROWS_AT_ONCE = 2048
+"""Words of a step: enough to be worth a step's calls, few enough for a shared cache."""
 
 
 @dataclass(frozen=True)
@@ -92,32 +95,73 @@ def contextualize_packed(
     values = words.values
     if not len(values):
         return words
+    if is_torch_array(values) and values.device.type == "cpu":
+        return _by_numpy(words, settings, known=known, log_prior=log_prior, record=record)
     xp = array_namespace(values)
     mixed = xp.empty_like(values)
-    for n, texts in by_length(words.lengths):
-        if n == 0:
-            continue
-        at_once = max(1, _ROWS_AT_ONCE // n)
-        for first in range(0, len(texts), at_once):
-            rows = rows_of(words.offsets, texts[first : first + at_once])
-            shape = (len(rows) // n, n)
-            seen = known[rows]
-            mask = None
-            if not seen.all():
-                mask = index_of(values, seen.reshape(shape[0], 1, n))
-            prior = None if log_prior is None else xp.reshape(take(log_prior, rows), shape)
-            result = self_attend_unchecked(
-                xp.reshape(take(values, rows), (*shape, values.shape[-1])),
-                temperature=settings.temperature,
-                normalize=settings.normalize,
-                include_self=settings.include_self,
-                own_similarity=settings.own_similarity,
-                log_prior=prior,
-                mask=mask,
-                return_weights=record is not None,
-            )
-            if record is not None:
-                result, weights = result
-                record.append(weights)
-            mixed[index_of(values, rows)] = xp.reshape(result, (len(rows), values.shape[-1]))
+
+    def attend(step: tuple[int, Integers]) -> None:
+        n, texts = step
+        rows = rows_of(words.offsets, texts)
+        seen = known[rows]
+        mask = None if seen.all() else index_of(values, seen.reshape(len(texts), 1, n))
+        prior = None
+        if log_prior is not None:
+            prior = xp.reshape(take(log_prior, rows), (len(texts), n))
+        result = self_attend_unchecked(
+            xp.reshape(take(values, rows), (len(texts), n, values.shape[-1])),
+            temperature=settings.temperature,
+            normalize=settings.normalize,
+            include_self=settings.include_self,
+            own_similarity=settings.own_similarity,
+            log_prior=prior,
+            mask=mask,
+            return_weights=record is not None,
+        )
+        if record is not None:
+            result, weights = result
+            record.append(weights)
+        mixed[index_of(values, rows)] = xp.reshape(result, (len(rows), values.shape[-1]))
+
+    each = side_by_side if isinstance(values, np.ndarray) and record is None else map
+    list(each(attend, list(_steps(words.lengths))))
     return Packed(mixed, words.offsets)
+
+
+def _steps(lengths: Integers) -> Iterator[tuple[int, Integers]]:
+    """Texts of equal length, so many that they have about ``_ROWS_AT_ONCE`` words together."""
+    for n, texts in by_length(lengths):
+        at_once = max(1, _ROWS_AT_ONCE // max(1, n))
+        for first in range(0, len(texts) if n else 0, at_once):
+            yield n, texts[first : first + at_once]
+
+
+def _by_numpy(
+    words: Packed,
+    settings: ParameterFree,
+    *,
+    known: npt.NDArray[np.bool_],
+    log_prior: Array | None,
+    record: list[Array] | None,
+) -> Packed:
+    """``contextualize_packed`` of torch tensors on a CPU.
+
+    Torch's batched products round by the number of texts in a batch; NumPy's do not.
+    """
+    import torch
+
+    def host(array: Array) -> npt.NDArray[Any]:
+        tensor = torch.as_tensor(array).detach()
+        return np.asarray(tensor.float() if tensor.dtype.itemsize < 4 else tensor)
+
+    weights: list[Array] | None = None if record is None else []
+    mixed = contextualize_packed(
+        Packed(host(words.values), words.offsets),
+        settings,
+        known=known,
+        log_prior=None if log_prior is None else host(log_prior),
+        record=weights,
+    )
+    if record is not None:
+        record += [torch.from_numpy(array) for array in weights or ()]
+    return Packed(torch.from_numpy(mixed.values).to(words.values.dtype), words.offsets)

@@ -23,6 +23,7 @@ from polyseme.encoder import (
     activate,
     plain_operations,
 )
+from polyseme.execution.threads import side_by_side
 
 Floats = npt.NDArray[Any]
 
@@ -58,7 +59,7 @@ def operations(parameters: Mapping[str, Floats], config: EncoderConfig) -> Opera
     def activated(states: Floats, activation: Activation) -> Floats:
         return in_blocks(lambda block: activate(block, activation), states)
 
-    return replace(plain, linear=linear, norm=norm, activate=activated)
+    return replace(plain, linear=linear, norm=norm, activate=activated, each=side_by_side)
 
 
 def product_in_blocks(states: Floats, weight: Floats) -> Floats:

@@ -1,50 +1,42 @@
-"""A function over a stream of batches, several at a time, results in order.
+"""NumPy on several processors: each product in one thread, independent steps side by side.
 
-NumPy lets go of the interpreter's lock inside its operations, so batches that are many small
-operations run side by side. At most a few results wait, so memory stays bounded on endless streams.
+The matrices of one text are small. A BLAS that splits each of their products among its own threads
+spends its time waiting for them, many times longer than the product takes where the machine is
+busy. So products run in one thread each while steps run, and NumPy, which lets go of the
+interpreter's lock inside its operations, runs as many steps as there are processors.
 """
 
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import lru_cache
+from threading import Lock
+from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def ordered_map(
-    function: Callable[[Item], Result], items: Iterable[Item], workers: int
-) -> Iterator[Result]:
-    """Results of the function, in the items' order.
+def side_by_side(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """The function's results for all items, in their order.
 
     Args:
-        function: called in a thread of its own, or in this one where there is one worker.
-        items: taken from this thread, only as far ahead as there are workers.
-        workers: how many threads.
+        function: computes with NumPy; must not care about the order in which it is called.
+        items: of about the same work each.
 
     Example:
-        >>> list(ordered_map(str, range(4), 2))
-        ['0', '1', '2', '3']
+        >>> side_by_side(str, range(5))
+        ['0', '1', '2', '3', '4']
     """
-    if workers < 2:
-        yield from map(function, items)
-        return
-    with ThreadPoolExecutor(workers, thread_name_prefix="polyseme") as pool:
-        waiting: deque[Future[Result]] = deque()
-        try:
-            for item in items:
-                waiting.append(pool.submit(function, item))
-                if len(waiting) > workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+    workers = min(processors(), len(items))
+    with products_in_one_thread():
+        if workers < 2:
+            return [function(item) for item in items]
+        with ThreadPoolExecutor(workers, thread_name_prefix="polyseme") as pool:
+            return list(pool.map(function, items))
 
 
 def processors() -> int:
@@ -52,3 +44,32 @@ def processors() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+_entering = Lock()
+_inside = 0
+_limit: Any = None
+
+
+@contextmanager
+def products_in_one_thread() -> Iterator[None]:
+    """Let the BLAS use one thread until the last of those who are inside has left."""
+    global _inside, _limit  # noqa: PLW0603 -- the BLAS's number of threads is global as well
+    with _entering:
+        if _inside == 0:
+            _limit = _blas().limit(limits=1, user_api="blas")
+        _inside += 1
+    try:
+        yield
+    finally:
+        with _entering:
+            _inside -= 1
+            if _inside == 0:
+                _limit.restore_original_limits()
+
+
+@lru_cache(maxsize=1)
+def _blas() -> Any:
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()

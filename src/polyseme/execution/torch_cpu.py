@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 -- the name that everyone knows it by
 
-from polyseme.encoder import Activation, EncoderConfig, Operations, activate
+from polyseme.encoder import Activation, EncoderConfig, Operations, activate, plain_operations
 
 Tensor = Any
 Linear = Callable[[Tensor], Tensor]
@@ -49,7 +50,8 @@ def operations(parameters: Mapping[str, Tensor], config: EncoderConfig) -> Opera
             config.norm_epsilon,
         )
 
-    return Operations(linear, norm, activated, attend)
+    plain = plain_operations(parameters, config)
+    return replace(plain, linear=linear, norm=norm, activate=activated, attend=attend)
 
 
 def bias_name(weight_name: str) -> str:

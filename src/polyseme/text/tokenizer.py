@@ -23,13 +23,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from polyseme.chunks import Chunks, Integers, Memo, at_spaces, cutter, overlaps, packed, starts
-from polyseme.words import Phrases, split_words
+from polyseme.text.chunks import Chunks, Integers, Memo, at_spaces, cutter, overlaps, packed, starts
+from polyseme.text.words import Phrases, split_words
 
 if TYPE_CHECKING:
     import tokenizers
 
-__all__ = ["Phrases", "TokenizedTexts", "Tokenizer", "split_words", "windows"]
 
 _BLOCK = 1 << 15  # characters read in one go: few enough that their arrays stay in the caches
 _ENCODE = 1 << 10  # texts handed to the tokenizer at a time: its answers are large objects

@@ -1,0 +1,68 @@
+"""Products in one thread each, steps side by side."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_info
+
+from polyseme.execution import threads
+from polyseme.execution.threads import products_in_one_thread, side_by_side
+
+
+def blas_threads() -> list[int]:
+    return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+
+def test_results_come_in_order_whatever_the_number_of_processors(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for count in (1, 3):
+        monkeypatch.setattr(threads, "processors", lambda count=count: count)
+        assert side_by_side(lambda i: i * i, list(range(50))) == [i * i for i in range(50)]
+        assert side_by_side(str, []) == []
+
+
+def test_steps_run_in_several_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "processors", lambda: 2)
+    meet = threading.Barrier(2, timeout=20)
+    names = side_by_side(lambda _: (meet.wait(), threading.current_thread().name)[1], [0, 1])
+    assert len(set(names)) == 2
+
+
+def test_the_blas_gets_its_threads_back_when_the_last_has_left() -> None:
+    before = blas_threads()
+    with products_in_one_thread():
+        with products_in_one_thread():
+            assert set(blas_threads()) <= {1}
+        assert set(blas_threads()) <= {1}
+    assert blas_threads() == before
+
+
+def test_an_error_in_a_step_reaches_the_caller_and_frees_the_blas() -> None:
+    before = blas_threads()
+
+    def fail(step: int) -> None:
+        raise ZeroDivisionError(step)
+
+    with pytest.raises(ZeroDivisionError):
+        side_by_side(fail, [0, 1, 2])
+    assert blas_threads() == before
+
+
+def test_many_callers_at_once_leave_the_blas_as_it_was() -> None:
+    before = blas_threads()
+    matrix = np.eye(64)
+
+    def work() -> None:
+        for _ in range(20):
+            side_by_side(lambda m: m @ m, [matrix] * 4)
+
+    callers = [threading.Thread(target=work) for _ in range(6)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert blas_threads() == before
