@@ -390,7 +390,8 @@ def _gelu_float32(states: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     np.exp(polynomial, out=polynomial)
     polynomial += np.float32(1)
     # Phi is not 0 below the limit, so x must not fall further either.
-    return np.divide(np.maximum(states, -_GELU_LIMIT, out=square), polynomial, out=polynomial)
+    np.divide(np.maximum(states, -_GELU_LIMIT, out=square), polynomial, out=polynomial)
+    return polynomial
 
 
 @lru_cache(maxsize=64)

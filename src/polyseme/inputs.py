@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 Text: TypeAlias = "str | Sequence[str]"
 Texts: TypeAlias = "Sequence[Text]"
 
-_MOST_TEXTS = 1 << 14
+_CHARACTERS_OF_A_SHORT_TEXT = 64
 
 
 def is_stream(texts: object) -> bool:
@@ -64,13 +64,14 @@ def checked(item: Any, position: int) -> Text:
 
 
 def batches(texts: Iterable[Text], characters: int) -> Iterator[list[Text]]:
-    """Cut a stream into lists of about so many characters."""
+    """Cut a stream into lists of about so many characters; short texts count as 64 each."""
     batch: list[Text] = []
     size = 0
     for text in texts:
         batch.append(text)
-        size += len(text) if isinstance(text, str) else sum(map(len, text))
-        if size >= characters or len(batch) >= _MOST_TEXTS:
+        length = len(text) if isinstance(text, str) else sum(map(len, text))
+        size += max(length, _CHARACTERS_OF_A_SHORT_TEXT)
+        if size >= characters:
             yield batch
             batch, size = [], 0
     if batch:

@@ -62,7 +62,7 @@ def log_prior(
         (n,) float32.
 
     Example:
-        >>> log_prior(np.asarray([0.0, 0.001, 0.05])).round(2).tolist()
+        >>> log_prior(np.asarray([0.0, 0.001, 0.05])).astype(float).round(2).tolist()
         [0.0, -0.69, -3.93]
     """
     return np.log(smoothing / (smoothing + probabilities)).astype(np.float32)

@@ -51,6 +51,7 @@ Examples:
   polyseme compare apple "an apple a day" "an Apple store" --json"""
 )
 def compare(
+    ctx: typer.Context,
     word: Annotated[str, typer.Argument(metavar="WORD", show_default=False)],
     sentences: Annotated[list[str], typer.Argument(metavar="SENTENCE", show_default=False)],
     *,
@@ -73,7 +74,8 @@ def compare(
     from polyseme.comparison import compare as compared
 
     opened = load_model(model, device, dtype, backend)
-    result = compared(opened, word, sentences, phrases=phrase, topn=topn)
+    progress = ctx.obj.progress
+    result = compared(opened, word, sentences, phrases=phrase, topn=topn, progress=progress)
     if as_json:
         return print_json(result.to_dict())
     from polyseme.cli.tables import comparison_view, show

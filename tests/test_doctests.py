@@ -1,0 +1,32 @@
+"""Every example in a docstring runs and gives what it says, in the package that is installed."""
+
+from __future__ import annotations
+
+import doctest
+import pkgutil
+from importlib import import_module
+
+import pytest
+
+import polyseme
+
+MODULES = sorted(
+    module.name
+    for module in pkgutil.walk_packages(polyseme.__path__, "polyseme.")
+    if module.name != "polyseme.__main__"
+)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_run(name: str) -> None:
+    if name.endswith(".torch_cpu"):
+        pytest.importorskip("torch", reason="this module is for torch")
+    result = doctest.testmod(import_module(name))
+    assert result.failed == 0
+
+
+def test_the_public_faces_have_examples() -> None:
+    finder = doctest.DocTestFinder()
+    for name in ("attention", "contextualizer", "loading", "explain", "embedded", "neighbours"):
+        module = import_module(f"polyseme.{name}")
+        assert any(test.examples for test in finder.find(module)), name
