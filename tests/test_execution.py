@@ -88,7 +88,7 @@ def check_that_batches_do_not_matter(
     for number, i in enumerate(order):
         alone = states_of(Packed(texts[i], offsets_of([len(texts[i])])), 8192).values
         assert alone.dtype == together[number].dtype
-        different = on_host(alone) != on_host(together[number])
+        different = wide(alone) != wide(together[number])
         assert not different.any(), f"text {i} of {lengths[i]} tokens: {different.sum()} numbers"
 
 
@@ -178,15 +178,38 @@ def test_an_activation_is_the_same_wherever_its_row_stands(
     needs(where)
     config = config_of("post-norm", layers=1)
     # 29 columns do not fill a vector register, and 5,000 rows of them are shared among threads.
-    states = on_host(np.random.default_rng(0).normal(0, 3, size=(5000, 29)))
+    states = np.random.default_rng(0).normal(0, 3, size=(5000, 29))
     array = as_arrays(where, states)
     with without_packed_linear(where) if not packed else threads_of_torch(where, 3):
         _, operations = prepare(random_parameters(config), config, where)
         with threads_of_torch(where, 3):
-            together = on_host(operations.activate(array, activation))
+            together = wide(operations.activate(array, activation))
             for start, stop in [(0, 1), (1, 2), (3, 10), (4990, 5000), (100, 1129)]:
                 part = operations.activate(array[start:stop], activation)
-                assert np.array_equal(on_host(part), together[start:stop])
+                assert np.array_equal(wide(part), together[start:stop])
+
+
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize(
+    ("width", "inner"), [(5, 7), (11, 64), (37, 64), (50, 24), (80, 300), (384, 150)]
+)
+@every_place
+def test_a_linear_map_is_the_same_wherever_its_row_stands(
+    where: Place, width: int, inner: int, packed: bool
+) -> None:
+    needs(where)
+    config = config_of("post-norm", width=width, inner=inner, heads=1, layers=1)
+    states = as_arrays(where, np.random.default_rng(0).normal(size=(200, width)))
+    with without_packed_linear(where) if not packed else threads_of_torch(where, 2):
+        _, operations = prepare(random_parameters(config), config, where)
+    for threads in (1, 2, 3):
+        with threads_of_torch(where, threads):
+            together = wide(operations.linear(states, "layers.0.feed_forward.up"))
+            for count in (1, 5, 17, 40, 63, 64, 65, 130):
+                for start in (0, 1, 3, 6, 11, 30):
+                    rows = as_arrays(where, wide(states[start : start + count]))
+                    part = operations.linear(rows, "layers.0.feed_forward.up")
+                    assert np.array_equal(wide(part), together[start : start + count])
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 13, 16, 17, 31, 32, 33, 65])
@@ -197,21 +220,22 @@ def test_attention_is_the_same_wherever_its_text_stands(where: Place, heads: int
     config = config_of("post-norm", layers=1)
     random = np.random.default_rng(n)
     index = np.arange(n)
-    for width in (heads * 5, heads * 64):
-        query, key, value = (
-            as_arrays(where, random.normal(size=(7, n, width)).astype(np.float32)) for _ in range(3)
-        )
+    for width in (heads * 5, heads * 7, heads * 64):
+        # Three rows of another text stand before, as they do in a packed array.
+        packed = [as_arrays(where, random.normal(size=(3 + 7 * n, width))) for _ in range(3)]
         near = as_mask(where, np.abs(index[:, None] - index) <= 3)
         bias = as_arrays(where, random.normal(size=(heads, n, n)).astype(np.float32))
         _, operations = prepare(random_parameters(config), config, where)
         for options in ({}, {"mask": near}, {"bias": bias}, {"mask": near, "bias": bias}):
             for threads in (2, 3):
                 with threads_of_torch(where, threads):
-                    together = operations.attend(query, key, value, heads=heads, **options)
+                    texts = [array[3:].reshape(7, n, width) for array in packed]
+                    together = wide(operations.attend(*texts, heads=heads, **options))
                     for start, stop in [(0, 1), (1, 2), (6, 7), (2, 5)]:
-                        parts = (array[start:stop] for array in (query, key, value))
-                        part = operations.attend(*parts, heads=heads, **options)
-                        assert np.array_equal(on_host(part), on_host(together[start:stop]))
+                        parts = [array[start:stop] for array in texts]
+                        for copied in (parts, [as_arrays(where, wide(part)) for part in parts]):
+                            part = operations.attend(*copied, heads=heads, **options)
+                            assert np.array_equal(wide(part), together[start:stop])
 
 
 def as_arrays(where: Place, numbers: np.ndarray) -> Any:
@@ -236,6 +260,7 @@ def exact_operations(where: Place, parameters: dict[str, Any], config: Any) -> O
 
 
 def wide(array: Any) -> np.ndarray:
+    """What the array holds, in float64; ``on_host`` would hide the last bits of a float64."""
     if isinstance(array, np.ndarray):
         return array.astype(np.float64)
     return array.double().numpy()
