@@ -21,11 +21,7 @@ def sentences(count: int, path: str | None = None) -> list[str]:
     file = Path(path) if path else folder / "text" / "enwiki.txt.xz"
     if not file.exists():
         sys.exit(f"{file} is missing: give --text FILE, or the data's folder as POLYSEME_DATA")
-    opened = (
-        lzma.open(file, "rt", encoding="utf-8")
-        if file.suffix == ".xz"
-        else file.open(encoding="utf-8")
-    )
-    with opened as lines:
+    opener = lzma.open if file.suffix == ".xz" else open
+    with opener(file, "rt", encoding="utf-8") as lines:
         parts = (part for line in lines for part in re.split(r"(?<=[.!?]) ", line.strip()))
         return list(islice((part for part in parts if 4 <= len(part.split()) <= 100), count))
