@@ -36,7 +36,7 @@ def test_every_occurrence_is_a_use(model: polyseme.Contextualizer) -> None:
 def test_similarities_are_cosines_of_the_vectors_in_context(
     model: polyseme.Contextualizer,
 ) -> None:
-    static, mixed = compare(model, "apple", SENTENCES[:2], topn=0).views
+    static, _, mixed = compare(model, "apple", SENTENCES[:2], topn=0).views
     np.testing.assert_allclose(static.similarity, 1, rtol=1e-5)
     docs = model.contextualize(SENTENCES[:2])
     expected = cosine(docs[0]["apple"], docs[1]["Apple"])
@@ -46,7 +46,9 @@ def test_similarities_are_cosines_of_the_vectors_in_context(
 
 def test_nearest_words_are_those_of_most_similar(model: polyseme.Contextualizer) -> None:
     for view, rung in zip(
-        compare(model, "apple", SENTENCES[:2], topn=7).views, (model.static(), model), strict=True
+        compare(model, "apple", SENTENCES[:2], topn=7).views,
+        (model.static(), model.parameter_free(), model),
+        strict=True,
     ):
         for near, sentence in zip(view.nearest, SENTENCES, strict=False):
             expected = rung.most_similar(sentence, "apple", topn=7)

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import polyseme
-from polyseme.evaluation import wsd
+from polyseme.evaluation import models, wsd
 from polyseme.vectors import WordVectors
+from tests.fakes import FakeModel
 
 TRAIN = {
     "we sat by the bank of the river": 0,
@@ -81,8 +82,10 @@ def test_result_goes_through_json(folder: Path, model: polyseme.Contextualizer) 
             "test": 2,
             "accuracy": 1.0,
             "most_frequent": 0.5,
+            "few": {"1": 1.0, "3": 1.0, "10": 1.0},
         }
     ]
+    assert told["few"] == {"1": 1.0, "3": 1.0, "10": 1.0}
 
 
 def test_vectors_are_those_of_the_word_in_its_text_whatever_the_batch(
@@ -93,8 +96,42 @@ def test_vectors_are_those_of_the_word_in_its_text_whatever_the_batch(
         model.contextualize([text])[0].vectors[position]
         for text, position in zip(train.texts, train.positions, strict=True)
     ]
-    monkeypatch.setattr(wsd, "_TEXTS_AT_ONCE", 2)
-    np.testing.assert_array_equal(wsd.vectors_of(model, train), expected)
+    monkeypatch.setattr(models, "_TEXTS_AT_ONCE", 2)
+    found = models.vectors_at(model, train.texts, train.positions)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_few_examples_are_balanced_different_and_the_same_at_every_call() -> None:
+    senses = np.asarray([0] * 20 + [1] * 2 + [5] * 20)
+    for number, sizes in ((1, [1, 1, 1]), (3, [3, 2, 3]), (10, [10, 2, 10])):
+        drawn = wsd.draws(senses, number)
+        assert len(drawn) == 10
+        assert len({tuple(rows.tolist()) for rows in drawn}) > 1
+        for rows, again in zip(drawn, wsd.draws(senses, number), strict=True):
+            assert np.unique(senses[rows], return_counts=True)[1].tolist() == sizes
+            assert len(set(rows.tolist())) == len(rows)
+            np.testing.assert_array_equal(rows, again)
+
+
+def test_few_shot_accuracy_is_the_mean_over_the_draws() -> None:
+    train = {"good x": 0, "bad x": 0, "other x": 1}
+    directions = {"good": (1, 0, 0), "bad": (-1.5, 0.1, 0), "other": (0, 1, 0)}
+    model = FakeModel(3, lambda words, i: directions[words[0]])
+    texts = [text.split() for text in train]
+    known = wsd.Occurrences(texts, np.ones(3, np.int64), np.asarray([0, 0, 1]))
+    tested = wsd.Occurrences(texts[:1], np.ones(1, np.int64), np.asarray([0]))
+    score = wsd.score(model, wsd.AmbiguousWord("x", known, tested))
+    lucky = sum(0 in rows for rows in wsd.draws(known.senses, 1))
+    assert 0 < lucky < 10
+    # Drawing "bad" makes "other" the nearer centroid.
+    assert score.few == (pytest.approx(lucky / 10), 0.0, 0.0)
+    assert score.accuracy == score.few[2], "ten of each is all of it here"
+
+
+def test_training_occurrences_are_computed_once(folder: Path) -> None:
+    model = FakeModel(2, lambda words, i: (len(words), i))
+    wsd.evaluate(model, wsd.read_folder(folder))
+    assert sorted(map(len, model.asked)) == [len(TEST), len(TRAIN)]
 
 
 def test_a_sense_that_training_lacks_is_never_met(

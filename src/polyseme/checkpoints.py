@@ -26,6 +26,7 @@ from polyseme.parameter_free import ParameterFree
 OWN_TYPE = "polyseme"
 Tensors = dict[str, npt.NDArray[Any]]
 Pooling = Literal["mean", "cls", "max"]
+Stored = Literal["float32", "int8"]
 
 _WEIGHTS = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
@@ -165,7 +166,12 @@ def read_checkpoint(folder: Path, *, name: str | None = None) -> Checkpoint:
 
 
 def write_checkpoint(
-    folder: Path, checkpoint: Checkpoint, card: str, tokenizer_json: str | None
+    folder: Path,
+    checkpoint: Checkpoint,
+    card: str,
+    tokenizer_json: str | None,
+    *,
+    dtype: Stored = "float32",
 ) -> None:
     """Write our own format; every file whole, under a temporary name first."""
     from safetensors.numpy import save
@@ -182,8 +188,10 @@ def write_checkpoint(
     }
     if checkpoint.parameter_free:
         config["parameter_free"] = asdict(checkpoint.parameter_free)
+    parameters = dict(sorted(checkpoint.parameters.items()))
     tensors = {
-        name: np.ascontiguousarray(array) for name, array in sorted(checkpoint.parameters.items())
+        name: np.ascontiguousarray(array)
+        for name, array in (quantized(parameters) if dtype == "int8" else parameters).items()
     }
     write_whole(folder / _WEIGHTS, save(tensors, {"format": "polyseme"}))
     if tokenizer_json is not None:
@@ -218,6 +226,25 @@ def dequantized(tensors: Tensors) -> Tensors:
         else:
             parameters[name] = tensor.astype(np.float32, copy=False)
     return parameters
+
+
+def quantized(parameters: Mapping[str, npt.NDArray[Any]]) -> Tensors:
+    """Matrices as int8, with a float32 scale for each row beside them; all else as it is.
+
+    Example:
+        >>> rows = quantized({"a.weight": np.asarray([[1.0, -0.5]], np.float32)})
+        >>> rows["a.weight"].tolist(), (127 * rows["a.weight.scale"]).tolist()
+        ([[127, -64]], [1.0])
+    """
+    tensors: Tensors = {}
+    for name, array in parameters.items():
+        if array.ndim != 2 or name == "attention.relative":
+            tensors[name] = array
+            continue
+        scale = np.maximum(np.abs(array).max(axis=1), 1e-30) / np.float32(127)
+        tensors[name] = np.rint(array / scale[:, None]).astype(np.int8)
+        tensors[f"{name}.scale"] = scale.astype(np.float32)
+    return tensors
 
 
 def check_shapes(

@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from polyseme.attention import unit
-from polyseme.checkpoints import Checkpoint
+from polyseme.checkpoints import Checkpoint, Stored
 from polyseme.embedded import EmbeddedText, EmbeddedTexts
-from polyseme.encoder import EncoderConfig, encode
+from polyseme.encoder import EncoderConfig, encode, encode_layers
 from polyseme.execution import Place, on_host, prepare
 from polyseme.inputs import Text, as_list, batches, checked, is_stream
 from polyseme.packed import Packed, mean_of_ranges, offsets_of, take
@@ -305,15 +305,21 @@ class Contextualizer:
             replace(self.settings or ParameterFree(), **settings), parameters
         )
 
-    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+    def save_pretrained(self, folder: str | os.PathLike[str], *, dtype: Stored = "float32") -> None:
         """Write the model as a folder that ``polyseme.load`` opens.
+
+        Args:
+            folder: made if it is not there.
+            dtype: of the matrices; "int8" with a scale for each row is a quarter of the size, and
+                is computed with in the precision that ``load`` is asked for all the same.
 
         Raises:
             NotADirectoryError: the path is a file.
+            ValueError: an unknown dtype, or "int8" for a model over word vectors.
         """
         from polyseme.loading import save
 
-        save(self, folder)
+        save(self, folder, dtype=dtype)
 
     def static_vectors(self, texts: list[Text]) -> EmbeddedTexts:
         """The words of the texts with their static vectors, before any context."""
@@ -321,7 +327,7 @@ class Contextualizer:
         vectors = on_host(self._static_words(tokens).values)
         return EmbeddedTexts(tokens.texts, tokens.word_offsets, tokens.spans, vectors, tokens.known)
 
-    def table_rows(self, rows: Sequence[int]) -> Floats:
+    def table_rows(self, rows: Sequence[int] | npt.NDArray[np.int64]) -> Floats:
         """(n, dim) float32 rows of the table of static vectors."""
         return on_host(take(self._arrays["embeddings.tokens"], np.asarray(rows, np.int64)))
 
@@ -348,7 +354,7 @@ class Contextualizer:
             if not self.config.layers:
                 self._attended_words(tokens, record)
                 return [on_host(weights) for weights in record], None
-            sequences = self._sequences(tokens)
+            sequences = self.sequences(tokens)
             if len(sequences.token_ids) > 1:
                 raise ValueError(
                     f"the text has {len(tokens.token_ids)} tokens, more than the model's "
@@ -368,15 +374,48 @@ class Contextualizer:
     ) -> Floats:
         """(n_words, dim) float32 states of the words after a layer, of texts already tokenised."""
         layer = self._layer(layer)
+        if self.config.layers:
+            return self.vectors_of_layers(tokens, (layer,), batch_tokens=batch_tokens)[0]
         with self._no_gradients():
-            if not self.config.layers:
-                attends = layer > 0 and self.settings is not None
-                words = self._attended_words(tokens) if attends else self._static_words(tokens)
-                return on_host(words.values)
-            sequences = self._sequences(tokens)
-            states = self._states(sequences, layer, batch_tokens)
-            first, last = tokens.word_tokens.T
-            return on_host(mean_of_ranges(states, first, last, sequences.token_rows))
+            attends = layer > 0 and self.settings is not None
+            words = self._attended_words(tokens) if attends else self._static_words(tokens)
+            return on_host(words.values)
+
+    def vectors_of_layers(
+        self, tokens: TokenizedTexts, layers: Sequence[int], *, batch_tokens: int = 2048
+    ) -> list[Floats]:
+        """``vectors_of`` after each of several layers, from one pass of a model with layers."""
+        first, last = tokens.word_tokens.T
+        with self._no_gradients():
+            sequences = self.sequences(tokens)
+            return [
+                on_host(mean_of_ranges(states, first, last, sequences.token_rows))
+                for states in self.states(sequences, layers, batch_tokens)
+            ]
+
+    def sequences(self, tokens: TokenizedTexts) -> Sequences:
+        """What the encoder reads of texts already tokenised: special tokens, windows."""
+        return sequences_of(
+            tokens,
+            prefix=self.tokenizer.prefix,
+            suffix=self.tokenizer.suffix,
+            max_tokens=self.config.max_tokens,
+        )
+
+    def states(
+        self, sequences: Sequences, layers: Sequence[int], batch_tokens: int = 2048
+    ) -> list[Array]:
+        """(n_tokens, dim) states of every token after each of several layers."""
+        with self._no_gradients():
+            packed = encode_layers(
+                self._arrays,
+                self.config,
+                sequences.token_ids,
+                layers,
+                operations=self._operations,
+                batch_tokens=batch_tokens,
+            )
+        return [states.values for states in packed]
 
     def _sentence_vectors(self, tokens: TokenizedTexts, batch_tokens: int) -> Floats:
         """(n_texts, dim) float32 pooled states."""
@@ -385,8 +424,8 @@ class Contextualizer:
             counts = np.diff(np.append(0, np.cumsum(tokens.known))[tokens.word_offsets])
             return _pooled(vectors, offsets_of(counts), "mean")
         with self._no_gradients():
-            sequences = self._sequences(tokens)
-            states = self._states(sequences, self.layers, batch_tokens)
+            sequences = self.sequences(tokens)
+            (states,) = self.states(sequences, (self.layers,), batch_tokens)
             rows = sentence_rows(
                 sequences,
                 len(self.tokenizer.prefix),
@@ -431,24 +470,6 @@ class Contextualizer:
             for batch in batches(texts, size):
                 yield embed(batch)
                 advance(len(batch))
-
-    def _sequences(self, tokens: TokenizedTexts) -> Sequences:
-        return sequences_of(
-            tokens,
-            prefix=self.tokenizer.prefix,
-            suffix=self.tokenizer.suffix,
-            max_tokens=self.config.max_tokens,
-        )
-
-    def _states(self, sequences: Sequences, layer: int, batch_tokens: int) -> Array:
-        return encode(
-            self._arrays,
-            self.config,
-            sequences.token_ids,
-            operations=self._operations,
-            layer=layer,
-            batch_tokens=batch_tokens,
-        ).values
 
     def _layer(self, layer: int | None) -> int:
         if layer is None:

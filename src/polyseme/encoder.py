@@ -5,15 +5,15 @@ al. 2017, https://arxiv.org/abs/1706.03762). ``EncoderConfig`` holds the few cho
 RoBERTa, DistilBERT, MPNet, ELECTRA, ModernBERT and our own models differ; everything else is a
 function of arrays and a plain mapping of named parameters, the same code for NumPy and torch.
 
-Texts run packed (``packed.py``): T tokens of all texts end to end, no padding. The four primitives
-that cost time are collected in ``Operations``; ``polyseme.execution`` has faster ones for the same
+Texts run packed (``packed.py``): T tokens of all texts end to end, no padding. The primitives that
+cost time are collected in ``Operations``; ``polyseme.execution`` has faster ones for the same
 functions.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
@@ -24,7 +24,7 @@ from array_api_compat import array_namespace, is_torch_array
 from array_api_compat import device as device_of
 
 from polyseme import attention
-from polyseme.packed import Offsets, Packed, by_length, offsets_of, rows_of, take
+from polyseme.packed import Offsets, Packed, by_length, offsets_of, rows_of, split, take
 
 Array = Any
 Parameters = Mapping[str, Array]
@@ -92,17 +92,26 @@ class Operations:
 
     Attributes:
         linear: (states, name) -> states @ name.weight.T + name.bias.
+        linears: (states, names) -> ``linear`` for each of several names.
+        linear_activated: (states, name, activation) -> ``activate`` of ``linear``.
+        linear_added: (states, name, residual) -> residual + ``linear``.
         norm: (states, name) -> layer norm with name.weight and name.bias.
         activate: (states, activation) -> elementwise.
         attend: ``attention.attend_heads`` on (texts, n, d) queries, keys and values.
         each: (function, steps) -> the function's result for every step, in order.
+        rows: T -> how many rows a step of T tokens is filled up to, where some numbers of rows are
+            quicker than others.
     """
 
     linear: Callable[[Array, str], Array]
+    linears: Callable[[Array, Sequence[str]], Sequence[Array]]
+    linear_activated: Callable[[Array, str, Activation], Array]
+    linear_added: Callable[[Array, str, Array], Array]
     norm: Callable[[Array, str], Array]
     activate: Callable[[Array, Activation], Array]
     attend: Callable[..., Array]
-    each: Callable[[Callable[[Any], Array], list[Any]], list[Array]]
+    each: Callable[[Callable[[Any], Any], list[Any]], list[Any]]
+    rows: Callable[[int], int] = lambda rows: rows
 
 
 def plain_operations(parameters: Parameters, config: EncoderConfig) -> Operations:
@@ -121,8 +130,34 @@ def plain_operations(parameters: Parameters, config: EncoderConfig) -> Operation
             config.norm_epsilon,
         )
 
+    return operations_of(linear, norm, activate, attention.attend_heads, each=one_after_the_other)
+
+
+def one_after_the_other(run: Callable[[Any], Any], order: list[Any]) -> list[Any]:
+    """The function's result for every step, in order."""
+    return [run(step) for step in order]
+
+
+def operations_of(
+    linear: Callable[[Array, str], Array],
+    norm: Callable[[Array, str], Array],
+    activate: Callable[[Array, Activation], Array],
+    attend: Callable[..., Array],
+    *,
+    each: Callable[[Callable[[Any], Any], list[Any]], list[Any]],
+    rows: Callable[[int], int] = lambda rows: rows,
+) -> Operations:
+    """Operations whose joined forms are made of these, one after the other."""
     return Operations(
-        linear, norm, activate, attention.attend_heads, lambda run, order: list(map(run, order))
+        linear,
+        lambda states, names: [linear(states, name) for name in names],
+        lambda states, name, activation: activate(linear(states, name), activation),
+        lambda states, name, residual: residual + linear(states, name),
+        norm,
+        activate,
+        attend,
+        each,
+        rows,
     )
 
 
@@ -156,28 +191,54 @@ def encode(
         ValueError: an id outside the vocabulary, a text longer than ``max_tokens``, a layer that
             is not there.
     """
-    _check_request(config, token_ids, layer)
+    wanted = config.layers if layer is None else layer
+    return encode_layers(
+        parameters,
+        config,
+        token_ids,
+        (wanted,),
+        operations=operations,
+        batch_tokens=batch_tokens,
+        record=record,
+    )[0]
+
+
+def encode_layers(
+    parameters: Parameters,
+    config: EncoderConfig,
+    token_ids: Packed,
+    layers: Sequence[int],
+    *,
+    operations: Operations | None = None,
+    batch_tokens: int = 2048,
+    record: list[Array] | None = None,
+) -> list[Packed]:
+    """States after each of several layers, from one pass; see ``encode``."""
+    for layer in layers:
+        _check_request(config, token_ids, layer)
     operations = operations or plain_operations(parameters, config)
     table = parameters["embeddings.tokens"]
     xp = array_namespace(table)
     lengths = token_ids.lengths
 
-    def run(texts: npt.NDArray[np.int64]) -> Array:
+    def run(texts: npt.NDArray[np.int64]) -> list[Array]:
         step = _Step(config, parameters, operations, lengths[texts], record)
         ids = token_ids.values[rows_of(token_ids.offsets, texts)]
-        return step.run(ids, config.layers if layer is None else layer)
+        return [states[: len(ids)] for states in step.run(ids, layers)]
 
     order = list(steps(lengths, batch_tokens))
     pieces = operations.each(run, order)
     if not pieces:
         shape = (0, config.hidden_size)
-        return Packed(
-            xp.zeros(shape, dtype=table.dtype, device=device_of(table)), token_ids.offsets
-        )
+        nothing = xp.zeros(shape, dtype=table.dtype, device=device_of(table))
+        return [Packed(nothing, token_ids.offsets) for _ in layers]
     rows = rows_of(token_ids.offsets, np.concatenate(order))
     back = np.empty_like(rows)
     back[rows] = np.arange(len(rows))
-    return Packed(take(xp.concat(pieces, axis=0), back), token_ids.offsets)
+    return [
+        Packed(take(xp.concat(list(of_layer), axis=0), back), token_ids.offsets)
+        for of_layer in zip(*pieces, strict=True)
+    ]
 
 
 def steps(lengths: npt.NDArray[np.int64], batch_tokens: int) -> Iterator[npt.NDArray[np.int64]]:
@@ -214,15 +275,23 @@ class _Step:
         self.operations = operations
         self.groups = [(n, len(texts)) for n, texts in by_length(lengths)]
         self.record = record
-        self.position = np.arange(lengths.sum()) - np.repeat(offsets_of(lengths)[:-1], lengths)
+        rows = int(lengths.sum())
+        self.filling = operations.rows(rows) - rows
+        position = np.arange(rows) - np.repeat(offsets_of(lengths)[:-1], lengths)
+        self.position = np.append(position, np.zeros(self.filling, np.int64))
 
-    def run(self, ids: npt.NDArray[np.int64], layers: int) -> Array:
-        states = self.embed(ids)
-        for i in range(layers):
-            states = self.layer(states, i)
-        if self.config.norm == "pre" and layers and layers == self.config.layers:
-            states = self.operations.norm(states, "final_norm")
-        return states
+    def run(self, ids: npt.NDArray[np.int64], layers: Sequence[int]) -> list[Array]:
+        """States of T tokens and, behind them, of what fills up the rows, after some layers."""
+        states = self.embed(np.append(ids, np.zeros(self.filling, np.int64)))
+        found = {0: states}
+        for i in range(max(layers)):
+            states = found[i + 1] = self.layer(states, i)
+            if i not in layers:
+                del found[i]
+        last = self.config.layers
+        if self.config.norm == "pre" and last and last in found:
+            found[last] = self.operations.norm(states, "final_norm")
+        return [found[layer] for layer in layers]
 
     def embed(self, ids: npt.NDArray[np.int64]) -> Array:
         config, parameters = self.config, self.parameters
@@ -240,47 +309,51 @@ class _Step:
         norm = self.operations.norm
         attention_norm, feed_norm = f"layers.{i}.attention.norm", f"layers.{i}.feed_forward.norm"
         if self.config.norm == "post":
-            states = norm(states + self.attention(states, i), attention_norm)
-            return norm(states + self.feed_forward(states, i), feed_norm)
+            states = norm(self.attention(states, states, i), attention_norm)
+            return norm(self.feed_forward(states, states, i), feed_norm)
         normed = states
         if f"{attention_norm}.weight" in self.parameters:
             normed = norm(states, attention_norm)
-        states = states + self.attention(normed, i)
-        return states + self.feed_forward(norm(states, feed_norm), i)
+        states = self.attention(normed, states, i)
+        return self.feed_forward(norm(states, feed_norm), states, i)
 
-    def attention(self, states: Array, i: int) -> Array:
-        linear = self.operations.linear
-        query, key, value = (
-            linear(states, f"layers.{i}.attention.{name}") for name in ("query", "key", "value")
+    def attention(self, states: Array, residual: Array, i: int) -> Array:
+        """The residual and what the attention of layer i makes of the states."""
+        prefix = f"layers.{i}.attention"
+        query, key, value = self.operations.linears(
+            states, (f"{prefix}.query", f"{prefix}.key", f"{prefix}.value")
         )
         if self.config.positions == "rotary":
             query, key = self.rotate(query, i), self.rotate(key, i)
-        return linear(self.mix(query, key, value, i), f"layers.{i}.attention.output")
+        mixed = self.mix(query, key, value, i)
+        return self.operations.linear_added(mixed, f"{prefix}.output", residual)
 
     def mix(self, query: Array, key: Array, value: Array, i: int) -> Array:
         """Weighted sums within each text: one array operation a group of equal lengths."""
         xp = array_namespace(query)
         heads = self.config.heads
-        mixed, start = [], 0
-        for n, count in self.groups:
+        sizes = [
+            (n, min(at_once, count - first))
+            for n, count in self.groups
+            for at_once in [max(1, _SCORES_IN_A_GROUP // (heads * n * n))]
+            for first in range(0, count, at_once)
+        ]
+        rows = [*(n * texts for n, texts in sizes), self.filling]
+        mixed = []
+        queries, keys, values = (split(array, rows) for array in (query, key, value))
+        for (n, texts), *parts in zip(sizes, queries, keys, values, strict=False):
             options = self.visibility(n, i, query)
-            texts_at_once = max(1, _SCORES_IN_A_GROUP // (heads * n * n))
-            for first in range(0, count, texts_at_once):
-                texts = min(texts_at_once, count - first)
-                stop = start + texts * n
-                parts = (
-                    xp.reshape(array[start:stop], (texts, n, array.shape[-1]))
-                    for array in (query, key, value)
+            shaped = (xp.reshape(part, (texts, n, part.shape[-1])) for part in parts)
+            if self.record is None:
+                part = self.operations.attend(*shaped, heads=heads, **options)
+            else:
+                part, weights = attention.attend_heads(
+                    *shaped, heads=heads, return_weights=True, **options
                 )
-                if self.record is None:
-                    part = self.operations.attend(*parts, heads=heads, **options)
-                else:
-                    part, weights = attention.attend_heads(
-                        *parts, heads=heads, return_weights=True, **options
-                    )
-                    self.record.append(weights)
-                mixed.append(xp.reshape(part, (texts * n, part.shape[-1])))
-                start = stop
+                self.record.append(weights)
+            mixed.append(xp.reshape(part, (texts * n, part.shape[-1])))
+        if self.filling:
+            mixed.append(values[-1])
         return mixed[0] if len(mixed) == 1 else xp.concat(mixed, axis=0)
 
     def visibility(self, n: int, i: int, like: Array) -> dict[str, Array]:
@@ -318,12 +391,13 @@ class _Step:
         turned = xp.concat([-second, first], axis=-1)
         return xp.reshape(parts * cosine + turned * sine, states.shape)
 
-    def feed_forward(self, states: Array, i: int) -> Array:
-        linear, prefix = self.operations.linear, f"layers.{i}.feed_forward"
-        hidden = self.operations.activate(linear(states, f"{prefix}.up"), self.config.activation)
+    def feed_forward(self, states: Array, residual: Array, i: int) -> Array:
+        """The residual and what the feed-forward network of layer i makes of the states."""
+        operations, prefix = self.operations, f"layers.{i}.feed_forward"
+        hidden = operations.linear_activated(states, f"{prefix}.up", self.config.activation)
         if self.config.gated:
-            hidden = hidden * linear(states, f"{prefix}.gate")
-        return linear(hidden, f"{prefix}.down")
+            hidden = hidden * operations.linear(states, f"{prefix}.gate")
+        return operations.linear_added(hidden, f"{prefix}.down", residual)
 
 
 def layer_norm(states: Array, weight: Array, bias: Array | None, epsilon: float) -> Array:

@@ -60,7 +60,7 @@ class Explanation:
         >>> model = polyseme.load()
         >>> explanation = model.explain("We sat on the bank of the river", "bank")
         >>> explanation.exact, explanation.words[int(explanation.left_out.argmax())]
-        (True, 'river')
+        (False, 'river')
     """
 
     text: str

@@ -1,8 +1,9 @@
 """Texts from files of any length, one after the other; and files that are written whole or not.
 
 In: txt (a line is a text), jsonl (a line is an object, the text in one of its fields: a string, or
-a list of the user's own words), csv and tsv (with a header; an empty line is no record). All are
-UTF-8, with or without a byte order mark. An error names the file and the line.
+a list of the user's own words), csv and tsv (with a header; an empty line is no record), Parquet
+(the text in a column; extra `corpus`). All but the last are UTF-8, with or without a byte order
+mark, and may be packed as gzip, bzip2, xz or zip. An error names the file and the line.
 """
 
 from __future__ import annotations
@@ -22,11 +23,14 @@ import numpy as np
 import numpy.typing as npt
 
 from polyseme.inputs import Text
+from polyseme.unpacking import open_unpacked
 
 Floats = npt.NDArray[np.float32]
 Line = tuple[int, str]
 
 SUFFIXES = {".txt": "txt", ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv"}
+SUFFIXES[".parquet"] = "parquet"
+_PACKED = (".gz", ".bz2", ".xz", ".zip")
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -37,7 +41,7 @@ class Source:
 
     Attributes:
         path: the file; None for stdin.
-        form: "txt", "jsonl", "csv" or "tsv".
+        form: "txt", "jsonl", "csv", "tsv" or "parquet".
         column: the field that holds the text, in all but txt.
     """
 
@@ -63,7 +67,10 @@ class Source:
             if self.path is not None and self.path.is_dir():
                 raise IsADirectoryError(f"{self.path} is a folder: name the files in it")
             return
-        with self.path.open("rb") as file:
+        if self.form == "parquet":
+            self._parquet_column()
+            return
+        with open_unpacked(self.path) as file:
             if self.form in ("csv", "tsv"):
                 next(self._records(file), None)
 
@@ -73,12 +80,15 @@ class Source:
         Raises:
             ValueError: a line is not what it should be; the message has the file and the line.
         """
+        if self.form == "parquet":
+            yield from self._column()
+            return
         read = {"txt": self._plain, "jsonl": self._objects, "csv": self._records}
         with ExitStack() as stack:
             if self.path is None:
                 file: IO[bytes] = sys.stdin.buffer
             else:
-                file = stack.enter_context(self.path.open("rb"))
+                file = stack.enter_context(open_unpacked(self.path))
             yield from read.get(self.form, self._records)(file)
 
     def _lines(self, file: IO[bytes]) -> Iterator[Line]:
@@ -146,6 +156,31 @@ class Source:
         if header is None:
             raise self._wrong(1, "an empty file, not even a header")
 
+    def _column(self) -> Iterator[Text]:
+        import pyarrow.parquet
+
+        number = 0
+        with pyarrow.parquet.ParquetFile(self.path) as file:
+            for batch in file.iter_batches(columns=[self.column]):
+                for value in batch.column(0).to_pylist():
+                    number += 1
+                    yield self._checked(number, value)
+
+    def _parquet_column(self) -> None:
+        try:
+            import pyarrow
+            import pyarrow.parquet
+        except ImportError:
+            raise ImportError(
+                f'{self.name}: Parquet needs pyarrow: pip install "polyseme[corpus]"'
+            ) from None
+        try:
+            names = pyarrow.parquet.read_schema(self.path).names
+        except pyarrow.ArrowInvalid as error:
+            raise ValueError(f"{self.name}: no Parquet file ({error})") from None
+        if names.count(self.column) != 1:
+            raise ValueError(f"{self.name}: {_no_column(self.column, names)}")
+
     def _checked(self, number: int, value: object) -> Text:
         words = value if isinstance(value, list) else [value]
         for word in words:
@@ -181,10 +216,14 @@ def source(name: str, form: str | None, column: str) -> Source:
     path = Path(name)
     if not path.exists():
         raise FileNotFoundError(f"{path}: there is no such file")
-    form = form or SUFFIXES.get(path.suffix.lower())
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] in _PACKED:
+        suffixes.pop()
+    suffix = suffixes[-1] if suffixes else ""
+    form = form or SUFFIXES.get(suffix)
     if form is None:
         raise ValueError(
-            f"{path}: the suffix {path.suffix!r} tells no format; it must be one of "
+            f"{path}: the suffix {suffix!r} tells no format; it must be one of "
             f"{', '.join(SUFFIXES)}, or the format must be named"
         )
     return Source(path, form, column)

@@ -15,6 +15,7 @@ from polyseme.checkpoints import (
     OWN_TYPE,
     Checkpoint,
     Sentence,
+    Stored,
     Tensors,
     dequantized,
     own_config,
@@ -32,6 +33,7 @@ from polyseme.text import Tokenizer
 from polyseme.vectors import WordVectors
 
 BUNDLED = Path(__file__).parent / "data" / "default"
+BUNDLED_NAME = "polyseme-small"
 
 _VECTORS = "vectors.safetensors"
 _DEFAULT_SETTINGS = ParameterFree()
@@ -74,7 +76,7 @@ def load(
         >>> model.contextualize("Apple just launched a new iPhone.").words
         ['Apple', 'just', 'launched', 'a', 'new', 'iPhone', '.']
     """
-    name = "default"
+    name = BUNDLED_NAME
     if isinstance(source, WordVectors):
         return _over_vectors(source, "word vectors", device, dtype, backend)
     if source is None:
@@ -102,19 +104,22 @@ def load(
     return Contextualizer(checkpoint, Tokenizer.from_file(path / "tokenizer.json"), where)
 
 
-def save(model: Contextualizer, folder: str | os.PathLike[str]) -> None:
-    """Write a model as a folder that ``load`` opens.
-
-    Raises:
-        NotADirectoryError: the path is a file.
-    """
+def save(
+    model: Contextualizer, folder: str | os.PathLike[str], *, dtype: Stored = "float32"
+) -> None:
+    """Write a model as a folder that ``load`` opens; see ``Contextualizer.save_pretrained``."""
+    if dtype not in ("float32", "int8"):
+        raise ValueError(f"dtype is {dtype!r}: use 'float32' or 'int8'")
     path = Path(folder)
     if path.exists() and not path.is_dir():
         raise NotADirectoryError(f"{path} is a file: give a folder")
     vectors = model.word_vectors
     if vectors is None:
-        write_checkpoint(path, model.checkpoint, _card(model), model.tokenizer.to_json())
+        tokenizer = model.tokenizer.to_json()
+        write_checkpoint(path, model.checkpoint, _card(model), tokenizer, dtype=dtype)
         return
+    if dtype != "float32":
+        raise ValueError(f"dtype is {dtype!r}: word vectors are stored as they are, in 'float32'")
     path.mkdir(parents=True, exist_ok=True)
     temporary = path / f"new-{os.getpid()}-{_VECTORS}"
     vectors.save(temporary)

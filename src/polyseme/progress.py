@@ -12,7 +12,11 @@ _PATIENCE = 1.0
 
 @contextmanager
 def progress_bar(
-    total: int | None, show: bool | None, *, unit: str = "texts"
+    total: int | None,
+    show: bool | None,
+    *,
+    unit: str = "texts",
+    status: Callable[[], str] = lambda: "",
 ) -> Iterator[Callable[[int], None]]:
     """A function that is told of every few texts done, and shows them.
 
@@ -20,6 +24,7 @@ def progress_bar(
         total: how many there are, None if nobody knows.
         show: True or False; None shows it on work of more than a second, if stderr is a terminal.
         unit: what is counted.
+        status: what else there is to say at the moment.
     """
     if show is None and not sys.stderr.isatty():
         show = False
@@ -40,10 +45,11 @@ def progress_bar(
         MofNCompleteColumn(),
         TextColumn(unit),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[status]}"),
         console=Console(stderr=True),
         transient=show is None,
     )
-    task = bar.add_task("", total=total)
+    task = bar.add_task("", total=total, status="")
     begun = time.monotonic()
     started = False
 
@@ -52,7 +58,7 @@ def progress_bar(
         if not started and (show or time.monotonic() - begun > _PATIENCE):
             bar.start()
             started = True
-        bar.advance(task, done)
+        bar.update(task, advance=done, status=status())
 
     try:
         yield advance

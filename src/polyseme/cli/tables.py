@@ -11,7 +11,6 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from polyseme.comparison import Comparison, View
-    from polyseme.evaluation.wsd import WsdResult
     from polyseme.explain import Explanation
 
 _BAR = 24
@@ -25,9 +24,14 @@ def show(content: RenderableType) -> None:
     console.print(content)
 
 
+def plain_table() -> Table:
+    """A table without lines."""
+    return Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
+
+
 def comparison_view(comparison: Comparison) -> Group:
     """The uses, then a table of each rung's similarities and nearest words."""
-    uses = _table()
+    uses = plain_table()
     uses.add_column("use", justify="right")
     uses.add_column("sentence", overflow="fold")
     for i, use in enumerate(comparison.uses, 1):
@@ -44,7 +48,7 @@ def explanation_view(explanation: Explanation, top: int) -> Group:
     """The formula, a table of the words by weight, and what the weights are."""
     weights, left_out = explanation.weights, explanation.left_out
     order = np.argsort(-weights, kind="stable")[:top].tolist()
-    table = _table()
+    table = plain_table()
     table.add_column("at", justify="right")
     table.add_column("word", overflow="fold")
     table.add_column("weight", justify="right")
@@ -82,25 +86,6 @@ def facts_view(facts: dict[str, Any]) -> Table:
     return table
 
 
-def wsd_view(result: WsdResult) -> Group:
-    """A row for each word, and the mean."""
-    table = _table()
-    table.add_column("word")
-    for heading in ("senses", "train", "test", "accuracy", "most frequent"):
-        table.add_column(heading, justify="right")
-    for score in result.words:
-        table.add_row(
-            Text(score.word),
-            *(f"{count:,}" for count in (score.senses, score.train, score.test)),
-            f"{score.accuracy:.3f}",
-            f"{score.most_frequent:.3f}",
-        )
-    table.add_section()
-    mean = f"{result.accuracy:.3f}", f"{result.most_frequent:.3f}"
-    table.add_row("mean", "", "", "", *mean, style="bold")
-    return Group(Text(f"{result.model} ({result.rung})", style="bold"), table)
-
-
 class _Bar:
     """A bar that is made of what the terminal can show."""
 
@@ -117,7 +102,7 @@ class _Bar:
 
 
 def _rung(view: View) -> RenderableType:
-    table = _table()
+    table = plain_table()
     table.add_column("use", justify="right")
     for i in range(len(view.similarity)):
         table.add_column(f"~ {i + 1}", justify="right", no_wrap=True)
@@ -145,7 +130,3 @@ def _cosine(value: float) -> str:
 
 def _marked(sentence: str, start: int, end: int) -> tuple[Any, ...]:
     return sentence[:start], (f"[{sentence[start:end]}]", "bold cyan"), sentence[end:]
-
-
-def _table() -> Table:
-    return Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)

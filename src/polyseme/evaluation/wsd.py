@@ -3,7 +3,8 @@
 CoarseWSD-20 (Loureiro, Rezaee, Pilehvar and Camacho-Collados 2021, "Analysis and Evaluation of
 Language Models for Word Sense Disambiguation", https://arxiv.org/abs/2008.11608, section 5): a
 sense is the mean of its training occurrences' vectors, and an occurrence gets the sense whose mean
-is nearest by cosine. Nothing is trained, so the score is that of the vectors alone.
+is nearest by cosine. Nothing is trained, so the score is that of the vectors alone. Section 6 there
+asks the same of few examples: 1, 3 and 10 of each sense here, drawn ten times.
 
 In: a folder with a folder for each ambiguous word, in it {train,test}.data.txt (a line is a text:
 the position of the word, a tab, tokens) and {train,test}.gold.txt (a line is the number of its
@@ -12,23 +13,21 @@ sense). Out: accuracies, beside those of always saying the sense that is most fr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from polyseme.attention import unit
+from polyseme.evaluation.models import Doubles, Evaluated, Integers, vectors_at
+from polyseme.evaluation.records import integer, lines, position
 
-if TYPE_CHECKING:
-    from polyseme.contextualizer import Contextualizer
+FEW = (1, 3, 10)
+"""Examples of each sense in the few-shot accuracies."""
 
-Doubles = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
-
-_TEXTS_AT_ONCE = 1024
+_DRAWS = 10
 # Above what rounding makes of equal cosines in float64, below what float32 vectors can tell apart.
 _SAME = 1e-9
 
@@ -72,6 +71,8 @@ class WordScore:
         accuracy: share of test occurrences that got their sense. Where k senses are equally near,
             and the right one is among them, the occurrence counts 1 / k.
         most_frequent: accuracy of always saying the most frequent sense of the training.
+        few: for each of ``FEW``, the accuracy from so many training occurrences of each sense, or
+            as many as there are: the mean over ten draws, which are the same for every model.
     """
 
     word: str
@@ -80,6 +81,7 @@ class WordScore:
     test: int
     accuracy: float
     most_frequent: float
+    few: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,11 @@ class WsdResult:
         """Mean of the words' most-frequent-sense accuracies."""
         return float(np.mean([score.most_frequent for score in self.words]))
 
+    @property
+    def few(self) -> tuple[float, ...]:
+        """For each of ``FEW``, the mean of the words' accuracies from so many examples."""
+        return tuple(np.mean([score.few for score in self.words], axis=0).tolist())
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON takes it."""
         return {
@@ -114,7 +121,8 @@ class WsdResult:
             "rung": self.rung,
             "accuracy": self.accuracy,
             "most_frequent": self.most_frequent,
-            "words": [asdict(score) for score in self.words],
+            "few": _by_number(self.few),
+            "words": [asdict(score) | {"few": _by_number(score.few)} for score in self.words],
         }
 
 
@@ -153,16 +161,14 @@ def read_occurrences(folder: Path, split: str) -> Occurrences:
     """
     data, gold = folder / f"{split}.data.txt", folder / f"{split}.gold.txt"
     texts, positions = [], []
-    for place, line in _lines(data):
+    for place, line in lines(data):
         index, tab, rest = line.partition("\t")
         if not tab:
             raise ValueError(f"{place}: no tab between the word's position and the tokens")
-        position, tokens = _integer(index, place, "the word's position"), rest.split()
-        if not 0 <= position < len(tokens):
-            raise ValueError(f"{place}: position {position} of a text of {len(tokens)} tokens")
+        tokens = rest.split()
         texts.append(tokens)
-        positions.append(position)
-    senses = [_integer(line, place, "the number of a sense") for place, line in _lines(gold)]
+        positions.append(position(index, place, tokens))
+    senses = [integer(line, place, "the number of a sense") for place, line in lines(gold)]
     if len(senses) != len(texts):
         raise ValueError(f"{gold} has {len(senses)} lines and {data} {len(texts)}: give as many")
     if not texts:
@@ -171,7 +177,7 @@ def read_occurrences(folder: Path, split: str) -> Occurrences:
 
 
 def evaluate(
-    model: Contextualizer,
+    model: Evaluated,
     words: list[AmbiguousWord],
     *,
     advance: Callable[[int], None] = lambda done: None,
@@ -193,30 +199,55 @@ def evaluate(
     return WsdResult(model.name, model.rung, tuple(scores))
 
 
-def score(model: Contextualizer, word: AmbiguousWord) -> WordScore:
+def score(model: Evaluated, word: AmbiguousWord) -> WordScore:
     """Measure one word."""
     train, test = word.train, word.test
     senses, counts = np.unique(train.senses, return_counts=True)
-    centroids = sense_centroids(vectors_of(model, train), train.senses)
-    cosines = unit(vectors_of(model, test)) @ unit(centroids).T
+    examples = vectors_at(model, train.texts, train.positions)
+    tested = unit(vectors_at(model, test.texts, test.positions))
+
+    def accuracy(rows: Integers) -> float:
+        centroids = unit(sense_centroids(examples[rows], train.senses[rows]))
+        return tied_accuracy(tested @ centroids.T, senses, test.senses)
+
+    few = [
+        float(np.mean([accuracy(rows) for rows in draws(train.senses, number)])) for number in FEW
+    ]
     return WordScore(
         word.word,
         len(senses),
         len(train),
         len(test),
-        tied_accuracy(cosines, senses, test.senses),
+        accuracy(np.arange(len(train))),
         float(np.mean(test.senses == senses[counts.argmax()])),
+        tuple(few),
     )
 
 
-def vectors_of(model: Contextualizer, occurrences: Occurrences) -> Doubles:
-    """(n, dim) float64: the word's vector in each of the texts."""
-    found = []
-    for start in range(0, len(occurrences), _TEXTS_AT_ONCE):
-        here = slice(start, start + _TEXTS_AT_ONCE)
-        docs = model.contextualize(occurrences.texts[here], progress=False)
-        found.append(docs.vectors[docs.offsets[:-1] + occurrences.positions[here]])
-    return np.concatenate(found).astype(np.float64)
+def draws(senses: Integers, number: int) -> list[Integers]:
+    """Ten draws of so many occurrences of each sense, or of all where there are no more.
+
+    Args:
+        senses: (n,) the occurrences' senses.
+        number: how many of each.
+
+    Returns:
+        The rows of each draw, ascending; the same at every call.
+
+    Example:
+        >>> [rows.tolist() for rows in draws(np.asarray([4, 0, 4]), 2)][:2]
+        [[0, 1, 2], [0, 1, 2]]
+    """
+    generator = np.random.default_rng(number)
+    rows_of = [np.flatnonzero(senses == sense) for sense in np.unique(senses)]
+    return [
+        np.sort(
+            np.concatenate(
+                [generator.choice(rows, min(number, len(rows)), replace=False) for rows in rows_of]
+            )
+        )
+        for _ in range(_DRAWS)
+    ]
 
 
 def sense_centroids(vectors: Doubles, senses: Integers) -> Doubles:
@@ -247,21 +278,5 @@ def tied_accuracy(cosines: Doubles, senses: Integers, gold: Integers) -> float:
     return float(np.mean(right / nearest.sum(axis=1)))
 
 
-def _lines(path: Path) -> Iterator[tuple[str, str]]:
-    """Each line of a file, with the words that say where it stands."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing")
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            place = f"{path}, line {number}"
-            try:
-                yield place, line.decode("utf-8").rstrip("\r\n")
-            except UnicodeDecodeError as error:
-                raise ValueError(f"{place}: not UTF-8 ({error.reason})") from None
-
-
-def _integer(given: str, place: str, meaning: str) -> int:
-    try:
-        return int(given)
-    except ValueError:
-        raise ValueError(f"{place}: {given!r} is no integer, but {meaning} is") from None
+def _by_number(few: tuple[float, ...]) -> dict[str, float]:
+    return {str(number): accuracy for number, accuracy in zip(FEW, few, strict=True)}

@@ -9,20 +9,29 @@ without them products run in blocks of one fixed number of rows, as in ``numpy_b
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 -- the name that everyone knows it by
 
-from polyseme.encoder import Activation, EncoderConfig, Operations, activate, plain_operations
+from polyseme.encoder import (
+    Activation,
+    EncoderConfig,
+    Operations,
+    activate,
+    one_after_the_other,
+)
 
 Tensor = Any
-Linear = Callable[[Tensor], Tensor]
+Linear = Callable[..., Tensor]
+
+_FUSED: dict[str | None, tuple[str, str]] = {"gelu": ("gelu", "none"), "relu": ("relu", "")}
+"""Activations that the product applies itself: their names there."""
 
 LEAST_ROWS = 16
+ROWS = 128
 BLOCK_ROWS = 64
 ALIGNED = 16
 """Elements; MKL rounds by where a matrix starts, so sizes are filled up to multiples of these."""
@@ -31,15 +40,33 @@ ALIGNED = 16
 def operations(parameters: Mapping[str, Tensor], config: EncoderConfig) -> Operations:
     """Primitives over torch parameters on the CPU, for inference."""
     dtype = parameters["embeddings.tokens"].dtype
-    make = _packed_linear if has_packed_linear(dtype) else _blocked_linear
-    linears = {
-        name.removesuffix(".weight"): make(weight, parameters.get(bias_name(name)))
-        for name, weight in parameters.items()
-        if name.endswith(".weight") and weight.ndim == 2
-    }
+    packed = has_packed_linear(dtype)
+    make = _packed_linear if packed else _blocked_linear
+    maps: dict[str, Linear] = {}
+    for name, weight in parameters.items():
+        if name.endswith(".weight") and weight.ndim == 2:
+            maps[name.removesuffix(".weight")] = make(weight, parameters.get(bias_name(name)))
+    joined = {}
+    for i in range(config.layers):
+        names = tuple(f"layers.{i}.attention.{part}" for part in ("query", "key", "value"))
+        joined[names] = make(*_stacked(parameters, names))
 
     def linear(states: Tensor, name: str) -> Tensor:
-        return linears[name](states)
+        return maps[name](states)
+
+    def linears(states: Tensor, names: Sequence[str]) -> Sequence[Tensor]:
+        parts: Sequence[Tensor] = joined[tuple(names)](states).chunk(len(names), dim=-1)
+        return parts
+
+    def linear_activated(states: Tensor, name: str, activation: Activation) -> Tensor:
+        if packed and activation in _FUSED:
+            return maps[name](states, activation=activation)
+        return activated(maps[name](states), activation)
+
+    def linear_added(states: Tensor, name: str, residual: Tensor) -> Tensor:
+        if packed:
+            return maps[name](states, residual=residual)
+        return residual + maps[name](states)
 
     def norm(states: Tensor, name: str) -> Tensor:
         return F.layer_norm(
@@ -50,8 +77,42 @@ def operations(parameters: Mapping[str, Tensor], config: EncoderConfig) -> Opera
             config.norm_epsilon,
         )
 
-    plain = plain_operations(parameters, config)
-    return replace(plain, linear=linear, norm=norm, activate=activated, attend=attend)
+    return Operations(
+        linear,
+        linears,
+        linear_activated,
+        linear_added,
+        norm,
+        activated,
+        attend,
+        one_after_the_other,
+        rows_of_step,
+    )
+
+
+def rows_of_step(rows: int) -> int:
+    """Fill a step up to a multiple of 128 rows, a small one to a multiple of 16.
+
+    oneDNN compiles a kernel for each shape that it has not met, which takes longer than the
+    product itself.
+    """
+    few = LEAST_ROWS if rows <= ROWS else ROWS
+    return -(-rows // few) * few
+
+
+def _stacked(
+    parameters: Mapping[str, Tensor], names: Sequence[str]
+) -> tuple[Tensor, Tensor | None]:
+    """Several maps as one: weights and biases below each other; no bias is a bias of zeros."""
+    weights = [parameters[f"{name}.weight"] for name in names]
+    biases = [parameters.get(f"{name}.bias") for name in names]
+    if all(bias is None for bias in biases):
+        return torch.cat(weights), None
+    filled = [
+        weight.new_zeros(len(weight)) if bias is None else bias
+        for weight, bias in zip(weights, biases, strict=True)
+    ]
+    return torch.cat(weights), torch.cat(filled)
 
 
 def bias_name(weight_name: str) -> str:
@@ -139,12 +200,21 @@ def has_packed_linear(dtype: torch.dtype) -> bool:
 
 def _packed_linear(weight: Tensor, bias: Tensor | None) -> Linear:
     packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), None)
+    operator = torch.ops.mkldnn._linear_pointwise
 
-    def linear(states: Tensor) -> Tensor:
+    def linear(
+        states: Tensor, *, activation: Activation | None = None, residual: Tensor | None = None
+    ) -> Tensor:
         rows = states.shape[0]
         if rows < LEAST_ROWS:
             states = F.pad(states, (0, 0, 0, LEAST_ROWS - rows))
-        mapped = torch.ops.mkldnn._linear_pointwise(states, packed, bias, "none", [], "")
+        if residual is not None:
+            if rows < LEAST_ROWS:
+                residual = F.pad(residual, (0, 0, 0, LEAST_ROWS - rows))
+            mapped = operator.binary(states, residual, packed, bias, "add")
+        else:
+            name, algorithm = _FUSED.get(activation, ("none", ""))
+            mapped = operator(states, packed, bias, name, [], algorithm)
         return mapped[:rows]
 
     return linear

@@ -8,25 +8,19 @@ with advice. Matrices are memory-mapped where a file holds one in a piece (safet
 
 from __future__ import annotations
 
-import bz2
-import gzip
 import itertools
 import json
-import lzma
 import mmap
 import re
 import struct
-import zipfile
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from polyseme.unpacking import is_packed, open_unpacked
 from polyseme.vectors.fasttext import FASTTEXT_MAGIC, NGrams, read_fasttext
 from polyseme.vectors.text_files import (
     HEADER,
@@ -45,12 +39,6 @@ if TYPE_CHECKING:
 HEAD = 1 << 18
 SAFETENSORS_FORMAT = "polyseme-word-vectors"
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]")
-_PACKED = {
-    "gzip": re.compile(rb"\x1f\x8b\x08"),
-    "bzip2": re.compile(rb"BZh[1-9]1AY&SY"),
-    "xz": re.compile(rb"\xfd7zXZ\0"),
-    "zip": re.compile(rb"PK\x03\x04"),
-}
 _DTYPES = {
     "F32": "<f4",
     "F16": "<f2",
@@ -117,68 +105,10 @@ def read(path: Path) -> VectorFile:
     return VectorFile(words, vectors, from_text=True)
 
 
-def is_packed(path: Path) -> bool:
-    """Whether a file is gzip, bzip2, xz or zip, by its first bytes."""
-    with path.open("rb") as file:
-        return _packing(file) is not None
-
-
 def _unpacked(path: Path, packed: bool, form: str) -> Path:
     if packed:
         raise ValueError(f"{path}: holds {form}, which is read in place; unpack the file first")
     return path
-
-
-@contextmanager
-def open_unpacked(path: Path) -> Iterator[BinaryIO]:
-    """Open a file for reading, through gzip, bzip2, xz or zip if it is packed so.
-
-    Raises:
-        ValueError: a zip archive of several files, or packed data that is damaged or cut short.
-    """
-    with path.open("rb") as file:
-        packing = _packing(file)
-        try:
-            if packing == "gzip":
-                with gzip.open(file) as unpacked:
-                    yield cast("BinaryIO", unpacked)
-            elif packing == "bzip2":
-                with bz2.open(file) as unpacked:
-                    yield cast("BinaryIO", unpacked)
-            elif packing == "xz":
-                with lzma.open(file) as unpacked:
-                    yield cast("BinaryIO", unpacked)
-            elif packing == "zip":
-                with (
-                    zipfile.ZipFile(file) as archive,
-                    archive.open(_only_member(archive, path)) as member,
-                ):
-                    yield cast("BinaryIO", member)
-            else:
-                yield file
-        except (EOFError, OSError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
-            # What the unpackers raise has no number of the system's; a failing disk's error has.
-            if isinstance(error, OSError) and error.errno is not None:
-                raise
-            raise ValueError(
-                f"{path}: the packed data is damaged or cut short ({error}); fetch it again"
-            ) from error
-
-
-def _packing(file: BinaryIO) -> str | None:
-    magic = file.read(10)
-    file.seek(0)
-    return next((name for name, start in _PACKED.items() if start.match(magic)), None)
-
-
-def _only_member(archive: zipfile.ZipFile, path: Path) -> str:
-    names = [info.filename for info in archive.infolist() if not info.is_dir()]
-    if len(names) != 1:
-        shown = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
-        raise ValueError(
-            f"{path}: the archive holds {len(names)} files ({shown}); unpack the one that you want"
-        )
-    return names[0]
 
 
 def _is_binary(rest: bytes, dim: int) -> bool:

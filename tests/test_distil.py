@@ -1,0 +1,264 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+torch = pytest.importorskip("torch", reason="training is for torch")
+
+import polyseme  # noqa: E402
+from polyseme.cli import app  # noqa: E402
+from polyseme.files import source  # noqa: E402
+from polyseme.packed import mean_of_ranges  # noqa: E402
+from polyseme.training.distil import Teacher, distil, mask_id  # noqa: E402
+from polyseme.training.settings import Recipe, Shape, Steps  # noqa: E402
+from tests.conftest import WORDS, write_model  # noqa: E402
+
+SHAPE = Shape(layers=1, dim=8, heads=1, max_tokens=20)
+RECIPE = Recipe(batch_tokens=64, sentences=0.3)
+STEPS = Steps(steps=30, learning_rate=1e-2, dtype="float32", log_every=5)
+
+
+@pytest.fixture(scope="module")
+def teacher_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("teacher") / "model", positions="learned")
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("texts") / "texts.txt"
+    random = np.random.default_rng(0)
+    lines = [" ".join(random.choice(WORDS, random.integers(1, 12))) + "." for _ in range(400)]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def load(folder: Path) -> polyseme.Contextualizer:
+    return polyseme.load(folder, device="cpu", backend="torch")
+
+
+def losses(folder: Path) -> list[float]:
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line)["loss"] for line in lines]
+
+
+def run(folder: Path, teacher: Path, texts: Path, **options: Any) -> polyseme.Contextualizer:
+    settings: dict[str, Any] = {"shape": SHAPE, "recipe": RECIPE, "steps": STEPS} | options
+    student = distil(load(teacher), [source(str(texts), None, "text")], folder, **settings)
+    assert student is not None
+    return student
+
+
+def test_a_student_learns_and_is_what_was_saved(
+    tmp_path: Path, teacher_folder: Path, texts: Path
+) -> None:
+    student = run(tmp_path / "run", teacher_folder, texts)
+    fallen = losses(tmp_path / "run")
+    assert fallen[-1] < 0.8 * fallen[0]
+    text = "an apple a day keeps the doctor away"
+    again = polyseme.load(tmp_path / "run", backend="numpy")
+    assert (again.rung, again.layers, again.dim) == ("learned", 1, 8)
+    np.testing.assert_array_equal(
+        again.contextualize(text).vectors, student.contextualize(text).vectors
+    )
+    np.testing.assert_allclose(np.linalg.norm(again.encode(text)), 1, rtol=1e-5)
+    told = json.loads((tmp_path / "run" / "recipe.json").read_text())
+    assert told["recipe"]["mean_share"] == RECIPE.mean_share
+    assert told["steps"]["steps"] == 30
+
+
+def test_targets_are_what_their_equation_says(teacher_folder: Path) -> None:
+    model = load(teacher_folder)
+    given = ["an apple a day", "the new doctor"]
+    recipe = Recipe(middle_layer=1, middle_share=0.5, last_share=2.0, mean_share=0.25)
+    teacher = Teacher(model, recipe, model.dim, given)
+
+    def unit(rows: Any) -> Any:
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+    docs = {layer: model.contextualize(given, layer=layer) for layer in (1, 2)}
+    offsets = docs[2].offsets
+    means = unit(mean_of_ranges(docs[2].vectors.astype(np.float64), offsets[:-1], offsets[1:]))
+    h, u = (unit(docs[layer].vectors.astype(np.float64)) for layer in (1, 2))
+    m = means - means.mean(axis=0)
+    expected = 0.5 * (h - h.mean(axis=0)) + 2 * (u - u.mean(axis=0)) + 0.25 * m[[0] * 4 + [1] * 3]
+    found = teacher(given)
+    np.testing.assert_allclose(found.words, expected, atol=1e-5)
+    np.testing.assert_allclose(found.sentences, m, atol=1e-5)
+
+
+def test_narrow_targets_keep_the_angles_that_vary_most(teacher_folder: Path) -> None:
+    model = load(teacher_folder)
+    given = ["an apple a day keeps", "the new doctor away", "just launch an apple"]
+    wide = Teacher(model, Recipe(), model.dim, given)(given).words
+    narrow = Teacher(model, Recipe(), 8, given)(given).words
+    _, sizes, _ = np.linalg.svd(wide, full_matrices=False)
+    assert (narrow**2).sum() == pytest.approx((sizes[:8] ** 2).sum(), rel=1e-4)
+
+
+def test_an_inherited_layer_attends_as_the_teacher_s(teacher_folder: Path, texts: Path) -> None:
+    """As wide as its teacher, the student's first maps are the teacher's own."""
+    from polyseme.training.student import contextualizer, inherit, initial_parameters
+
+    teacher = load(teacher_folder)
+    config = Shape(layers=1, dim=16, heads=2, max_tokens=20).config(teacher.config.vocabulary_size)
+    table = teacher.table_rows(np.arange(config.vocabulary_size))
+    start = initial_parameters(config, table, np.random.default_rng(0))
+    given = texts.read_text().splitlines()
+    tokens = teacher.tokenizer(given[:1])
+
+    def first_weights(parameters: Any) -> Any:
+        student = contextualizer("student", parameters, config, teacher.tokenizer)
+        return student.weights(tokens)[0][0]
+
+    wanted = teacher.weights(tokens)[0][0]
+    before = np.abs(first_weights(start) - wanted).max()
+    inherit(start, config, teacher, given, depth=1)
+    assert np.abs(first_weights(start) - wanted).max() < 0.25 * before
+
+
+@pytest.mark.parametrize(
+    ("shape", "why"),
+    [
+        (Shape(dim=8, heads=2, max_tokens=20), "heads are 8 wide, the student's 4"),
+        (Shape(dim=32, heads=4, max_tokens=20), "has 2 heads, the student 4"),
+        (Shape(dim=8, heads=1, max_tokens=99), "not as many positions as the student, 99"),
+    ],
+)
+def test_a_student_that_is_too_unlike_to_inherit_is_refused(
+    tmp_path: Path, teacher_folder: Path, texts: Path, shape: Shape, why: str
+) -> None:
+    with pytest.raises(ValueError, match=why):
+        run(tmp_path / "run", teacher_folder, texts, shape=shape)
+
+
+def test_a_resumed_run_gives_the_very_same_model(
+    tmp_path: Path, teacher_folder: Path, texts: Path
+) -> None:
+    recipe = Recipe(batch_tokens=64, masked=0.2, start="random")
+    tokenizer = teacher_folder / "tokenizer.json"
+    assert "[MASK]" not in tokenizer.read_text()
+    with pytest.raises(ValueError, match="no \\[MASK\\]"):
+        mask_id(load(teacher_folder).tokenizer)
+    masked = tmp_path / "teacher"
+    masked.mkdir()
+    for path in teacher_folder.iterdir():
+        (masked / path.name).write_bytes(path.read_bytes())
+    (masked / "tokenizer.json").write_text(tokenizer.read_text().replace("iphone", "[MASK]"))
+    unbroken = run(tmp_path / "unbroken", masked, texts, recipe=recipe)
+    from polyseme.training import loop
+
+    with pytest.MonkeyPatch.context() as patch:
+        written: list[int] = []
+        real = loop._write_state
+
+        def until_ten(*given: Any, step: int, **more: Any) -> None:
+            real(*given, step=step, **more)
+            written.append(step)
+            if step == 10:
+                raise SystemExit("killed")
+
+        patch.setattr(loop, "_write_state", until_ten)
+        every = Steps(**{**vars(STEPS), "checkpoint_minutes": 0.0})
+        with pytest.raises(SystemExit):
+            run(tmp_path / "broken", masked, texts, recipe=recipe, steps=every)
+        assert written[-1] == 10
+    with pytest.raises(FileExistsError, match="holds a run already"):
+        run(tmp_path / "broken", masked, texts, recipe=recipe, steps=every)
+    resumed = run(tmp_path / "broken", masked, texts, recipe=recipe, steps=every, resume=True)
+    for name, array in unbroken.checkpoint.parameters.items():
+        np.testing.assert_array_equal(resumed.checkpoint.parameters[name], array)
+
+
+def test_guessing_masked_words_is_learned(
+    tmp_path: Path, teacher_folder: Path, texts: Path
+) -> None:
+    folder = tmp_path / "teacher"
+    folder.mkdir()
+    for path in teacher_folder.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    tokenizer = folder / "tokenizer.json"
+    tokenizer.write_text(tokenizer.read_text().replace("iphone", "[MASK]"))
+    recipe = Recipe(batch_tokens=64, masked=0.3, masked_word_weight=1.0)
+    run(tmp_path / "run", folder, texts, recipe=recipe)
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    told = [json.loads(line)["losses"]["masked words"] for line in lines]
+    assert told[-1] < told[0]
+
+
+def test_a_teacher_without_layers_is_refused(tmp_path: Path, texts: Path) -> None:
+    folder = write_model(tmp_path / "static", layers=0, positions="none", embedding_norm=False)
+    with pytest.raises(ValueError, match="has no layers"):
+        distil(polyseme.load(folder), [source(str(texts), None, "text")], tmp_path / "run")
+
+
+def test_a_vocabulary_of_its_own_needs_random_layers(
+    tmp_path: Path, teacher_folder: Path, texts: Path
+) -> None:
+    tokenizer = polyseme.text.Tokenizer.from_file(teacher_folder / "tokenizer.json")
+    with pytest.raises(ValueError, match="needs the teacher's tokenizer"):
+        run(tmp_path / "run", teacher_folder, texts, tokenizer=tokenizer)
+    recipe = Recipe(batch_tokens=64, start="random")
+    run(tmp_path / "run", teacher_folder, texts, tokenizer=tokenizer, recipe=recipe)
+    assert losses(tmp_path / "run")[-1] < losses(tmp_path / "run")[0]
+
+
+ARGUMENTS = ["--layers", "1", "--dim", "8", "--heads", "1", "--max-tokens", "20", "--steps", "12"]
+ARGUMENTS += ["--batch-tokens", "64", "--dtype", "float32", "--log-every", "2", "--device", "cpu"]
+
+
+def test_the_command_trains_and_saves_8_bits(
+    tmp_path: Path, teacher_folder: Path, texts: Path
+) -> None:
+    command = ["train", "distil", str(texts), "--teacher", str(teacher_folder), *ARGUMENTS]
+    result = CliRunner().invoke(app, [*command, "-o", str(tmp_path / "run"), "--save-as", "int8"])
+    assert result.exit_code == 0, result.stderr
+    small = polyseme.load(tmp_path / "run").contextualize("an apple a day").vectors
+    result = CliRunner().invoke(app, [*command, "-o", str(tmp_path / "full")])
+    assert result.exit_code == 0, result.stderr
+    full = polyseme.load(tmp_path / "full").contextualize("an apple a day").vectors
+    np.testing.assert_allclose(small, full, atol=0.1)
+    assert not np.array_equal(small, full)
+    sizes = [(tmp_path / name / "model.safetensors").stat().st_size for name in ("run", "full")]
+    assert sizes[0] < 0.7 * sizes[1]
+
+
+def test_the_command_says_which_option_is_wrong(tmp_path: Path, teacher_folder: Path) -> None:
+    command = ["train", "distil", "missing.txt", "--teacher", str(teacher_folder)]
+    result = CliRunner().invoke(app, [*command, "-o", str(tmp_path / "run")])
+    assert (result.exit_code, result.stderr) == (
+        1,
+        "polyseme: error: missing.txt: there is no such file\n",
+    )
+    result = CliRunner().invoke(app, [*command, "-o", str(tmp_path / "run"), "--steps", "0"])
+    assert result.stderr == "polyseme: error: steps is 0: it must be at least 1\n"
+
+
+def test_two_processes_have_the_losses_of_one(
+    tmp_path: Path, teacher_folder: Path, texts: Path
+) -> None:
+    command = ["polyseme", "-q", "train", "distil", str(texts), "--teacher", str(teacher_folder)]
+    command += ARGUMENTS
+    together = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    together += ["--master-port", "0", "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    for name, start in (("one", [sys.executable]), ("two", together)):
+        arguments = [*start, "-m", *command, "-o", str(tmp_path / name)]
+        subprocess.run(arguments, check=True, env=environment, timeout=240)
+    one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
+    assert len(one) == 6
+    assert one[-1] < one[0]
+    np.testing.assert_allclose(two, one, rtol=2e-4)
+    text = "an apple a day"
+    np.testing.assert_allclose(
+        polyseme.load(tmp_path / "two").contextualize(text).vectors,
+        polyseme.load(tmp_path / "one").contextualize(text).vectors,
+        atol=5e-3,
+    )
