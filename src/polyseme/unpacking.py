@@ -10,6 +10,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -63,9 +64,9 @@ def open_unpacked(path: Path) -> Iterator[BinaryIO]:
             ) from error
 
 
-def _packing(file: BinaryIO) -> str | None:
-    magic = file.read(10)
-    file.seek(0)
+def _packing(file: BufferedReader) -> str | None:
+    # A look ahead, since a pipe can't go back.
+    magic = file.peek(10)
     return next((name for name, start in _PACKED.items() if start.match(magic)), None)
 
 

@@ -40,6 +40,7 @@ class Form(str, Enum):
     JSONL = "jsonl"
     CSV = "csv"
     TSV = "tsv"
+    PARQUET = "parquet"
 
 
 @app.command(
@@ -146,10 +147,11 @@ Examples:
   polyseme embed posts.csv --column body --sentence -o posts.parquet
   cat lines.jsonl | polyseme embed - --format jsonl -o - | head -1
 \b
-Files in, UTF-8:
+Files in, UTF-8, may be packed as .gz, .bz2, .xz or .zip:
   txt        a line is a text; an empty line is an empty text
   jsonl      a line is an object; its text is a string, or a list of words
   csv, tsv   the first line is the header
+  parquet    the text is a column
 \b
 Files out:
   jsonl      text, words, spans, vectors; a line for each text
@@ -171,7 +173,7 @@ def embed(
         typer.Option("--format", help="Of the texts.  [default: by the suffix; txt for stdin]"),
     ] = None,
     column: Annotated[
-        str, typer.Option("--column", metavar="NAME", help="Of the text in jsonl, csv and tsv.")
+        str, typer.Option("--column", metavar="NAME", help="Of the text, in all but txt.")
     ] = "text",
     sentence: Annotated[
         bool, typer.Option("--sentence", help="One vector a text, not one a word.")

