@@ -301,6 +301,61 @@ def test_linear_maps_and_norms_agree_with_the_plain_ones(
 
 
 @pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("rows", [1, 16, 130])
+@every_place
+def test_products_with_what_follows_them_agree_with_the_plain_ones(
+    where: Place, rows: int, packed: bool
+) -> None:
+    needs(where)
+    config = config_of("post-norm", width=36, inner=50, layers=1)
+    random = np.random.default_rng(rows)
+    states, residual = (
+        as_arrays(where, random.normal(size=(rows, 36)).astype(np.float32)) for _ in range(2)
+    )
+    with without_packed_linear(where) if not packed else threads_of_torch(where, 2):
+        parameters, fast = prepare(random_parameters(config), config, where)
+        prefix = "layers.0.attention"
+        names = [f"{prefix}.{part}" for part in ("query", "key", "value")]
+        pairs = list(zip(fast.linears(states, names), names, strict=True))
+        found = [(wide(mapped), name, wide(states) * 0, None) for mapped, name in pairs]
+        added = fast.linear_added(states, f"{prefix}.output", residual)
+        found.append((wide(added), f"{prefix}.output", wide(residual), None))
+        for activation in ("relu", "gelu", "silu"):
+            mapped = fast.linear_activated(states, "layers.0.feed_forward.up", activation)
+            found.append((wide(mapped), "layers.0.feed_forward.up", 0, activation))
+    plain = exact_operations(where, parameters, config)
+    for result, name, more, activation in found:
+        expected = plain.linear(wide(states), name)
+        terms = np.abs(wide(states)) @ np.abs(wide(parameters[f"{name}.weight"])).T
+        # As for a product alone; where the passes are apart, what lies between them is rounded too.
+        last = 4 * EPSILON[where.dtype] * (np.abs(expected) + np.abs(more) + 4)
+        expected = expected + more
+        if activation:
+            expected = plain.activate(expected, activation)
+        assert (np.abs(result - expected) <= 40 * computed(where) * terms + last + 6e-7).all()
+
+
+@pytest.mark.parametrize(("width", "inner"), [(384, 1536), (256, 512)])
+@every_place
+def test_products_with_what_follows_them_keep_their_bits(
+    where: Place, width: int, inner: int
+) -> None:
+    """In bfloat16 some processors add up a long row otherwise where there are few rows."""
+    needs(where)
+    config = config_of("post-norm", width=width, inner=inner, heads=4, layers=1)
+    random = np.random.default_rng(0)
+    hidden = as_arrays(where, random.normal(size=(1100, inner)).astype(np.float32))
+    residual = as_arrays(where, random.normal(size=(1100, width)).astype(np.float32))
+    with threads_of_torch(where, 2):
+        _, operations = prepare(random_parameters(config), config, where)
+        name = "layers.0.feed_forward.down"
+        together = wide(operations.linear_added(hidden, name, residual))
+        for start, stop in ((0, 1), (0, 40), (3, 131), (600, 1000)):
+            part = operations.linear_added(hidden[start:stop], name, residual[start:stop])
+            assert np.array_equal(wide(part), together[start:stop])
+
+
+@pytest.mark.parametrize("packed", [True, False])
 @pytest.mark.parametrize("activation", ["gelu", "gelu_tanh", "relu", "silu"])
 @every_place
 def test_activations_agree_with_the_plain_ones(where: Place, activation: Any, packed: bool) -> None:

@@ -94,7 +94,8 @@ def attend(
 def _attend_on_cpu(query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None) -> Tensor:
     dtype = query.dtype
     with torch.autocast("cpu", enabled=False):
-        query, key, value = query.float(), key.float(), value.float()
+        wide = torch.promote_types(dtype, torch.float32)
+        query, key, value = (array.to(wide) for array in (query, key, value))
         scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
         if visible is not None and visible.dtype == torch.bool:
             scores = scores.masked_fill(~visible, -math.inf)

