@@ -24,6 +24,7 @@ from polyseme.encoder import (
     activate,
     one_after_the_other,
 )
+from polyseme.execution.torch_eager import norm_of
 
 Tensor = Any
 Linear = Callable[..., Tensor]
@@ -70,21 +71,12 @@ def operations(parameters: Mapping[str, Tensor], config: EncoderConfig) -> Opera
             return maps[name](states, residual=residual)
         return residual + maps[name](states)
 
-    def norm(states: Tensor, name: str) -> Tensor:
-        return F.layer_norm(
-            states,
-            states.shape[-1:],
-            parameters[f"{name}.weight"],
-            parameters.get(f"{name}.bias"),
-            config.norm_epsilon,
-        )
-
     return Operations(
         linear,
         linears,
         linear_activated,
         linear_added,
-        norm,
+        norm_of(parameters, config),
         activated,
         attend,
         one_after_the_other,

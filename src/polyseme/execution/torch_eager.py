@@ -6,7 +6,7 @@ The same functions as the plain ones, each as one operation of torch where that 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -37,6 +37,21 @@ def operations(parameters: Mapping[str, Tensor], config: EncoderConfig) -> Opera
     def linear(states: Tensor, name: str) -> Tensor:
         return F.linear(states, parameters[f"{name}.weight"], parameters.get(f"{name}.bias"))
 
+    return operations_of(
+        linear,
+        norm_of(parameters, config),
+        activated,
+        attend,
+        each=one_after_the_other,
+        rows=rows_of_step,
+    )
+
+
+def norm_of(
+    parameters: Mapping[str, Tensor], config: EncoderConfig
+) -> Callable[[Tensor, str], Tensor]:
+    """Layer norm of states by a parameter's name."""
+
     def norm(states: Tensor, name: str) -> Tensor:
         return F.layer_norm(
             states,
@@ -46,9 +61,7 @@ def operations(parameters: Mapping[str, Tensor], config: EncoderConfig) -> Opera
             config.norm_epsilon,
         )
 
-    return operations_of(
-        linear, norm, activated, attend, each=one_after_the_other, rows=rows_of_step
-    )
+    return norm
 
 
 def rows_of_step(rows: int) -> int:
