@@ -130,6 +130,7 @@ def compare(
         ...     print(view.rung, bool(view.similarity[0, 1] > 0.99))
         static True
         parameter-free False
+        learned False
     """
     given = list(sentences)
     if phrases is not None and not isinstance(phrases, Phrases):

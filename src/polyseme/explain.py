@@ -83,9 +83,9 @@ class Explanation:
 
         Example:
             >>> import polyseme
-            >>> explanation = polyseme.load().explain("big apple", "apple")
-            >>> explanation.formula()[:8]
-            'apple = '
+            >>> explanation = polyseme.load().static().explain("big apple", "apple")
+            >>> explanation.formula()
+            'apple = 1.00 apple'
         """
         order = np.argsort(-self.weights, kind="stable")
         named = [i for i in order[:top] if self.weights[i] > 0]

@@ -75,7 +75,7 @@ def most_similar(
         >>> model = polyseme.load()
         >>> near = model.most_similar("We sat on the bank of the river", "bank", topn=3)
         >>> near[0].word
-        'river'
+        'banks'
     """
     if among is not None and vocabulary is not None:
         raise ValueError("give either among (texts) or vocabulary (words), not both")
