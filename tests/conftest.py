@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +17,8 @@ from polyseme.checkpoints import OWN_TYPE
 from polyseme.encoder import EncoderConfig, parameter_shapes
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+_cache = tempfile.TemporaryDirectory(prefix="polyseme-tests-")
+os.environ["POLYSEME_CACHE"] = _cache.name
 
 
 @pytest.fixture(scope="session")
@@ -35,6 +38,10 @@ def shared_data() -> Path:
         pytest.skip(f"no benchmark data in {folder} (set POLYSEME_DATA)")
     return folder
 
+
+needs_sklearn = pytest.mark.skipif(
+    find_spec("sklearn") is None, reason="the linear probe needs scikit-learn (extra `train`)"
+)
 
 WORDS = ["apple", "an", "a", "day", "keeps", "the", "doctor", "away", "just", "launch", "new"]
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS, "iphone", "piece", "of", "cake", ".", "##s"]

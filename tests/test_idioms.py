@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from polyseme.cli import app
 from polyseme.evaluation import idioms, probe
+from tests.conftest import needs_sklearn
 from tests.fakes import FakeModel
 
 HEADER = ["MWE", "Previous", "Target", "Next", "Label"]
@@ -79,6 +80,7 @@ def by_second_word(words: list[str], i: int) -> tuple[float, float]:
     return (1.0, len(words[i])) if ("really" in words) == mine else (-1.0, len(words[i]))
 
 
+@needs_sklearn
 def test_probe_reads_new_expressions_from_their_own_words(folder: Path) -> None:
     model = FakeModel(2, by_second_word)
     result = idioms.evaluate(model, idioms.read_folder(folder))
@@ -90,6 +92,7 @@ def test_probe_reads_new_expressions_from_their_own_words(folder: Path) -> None:
     assert again == result
 
 
+@needs_sklearn
 def test_vectors_without_context_judge_no_better_than_one_label(folder: Path) -> None:
     static = FakeModel(2, lambda words, i: (len(words[i]), 1.0))
     result = idioms.evaluate(static, idioms.read_folder(folder))
@@ -103,6 +106,7 @@ def test_macro_f1_by_hand() -> None:
     assert idioms.macro_f1(1 - gold, gold) == 0.0
 
 
+@needs_sklearn
 def test_strength_is_chosen_on_groups_left_out() -> None:
     # One column tells the label; the others tell the group, in whose labels there is a trap.
     generator = np.random.default_rng(0)
@@ -163,6 +167,7 @@ def test_missing_sklearn_names_the_extra(folder: Path, monkeypatch: pytest.Monke
     assert 'pip install "polyseme[train]"' in failed.stderr
 
 
+@needs_sklearn
 def test_command_prints_table_and_json(folder: Path) -> None:
     arguments = ["eval", "idioms", "--data", str(folder)]
     told = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)

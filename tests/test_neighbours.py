@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 import polyseme
-from polyseme import WordVectors
+from polyseme import WordVectors, neighbours
 from polyseme.neighbours import whole_words
 
 from .conftest import MakeModel, wordpiece_json
@@ -65,3 +67,22 @@ def test_whole_words_of_every_kind_of_vocabulary() -> None:
     assert whole_words(json.dumps(byte_level)) == {"apple": 0}
     unigram = {"model": {"vocab": [["\u2581apple", -1.0], ["pple", -2.0], ["<s>", 0.0]]}}
     assert whole_words(json.dumps(unigram)) == {"apple": 0}
+
+
+def test_the_vocabulary_of_a_model_with_layers_is_computed_once(
+    make_model: MakeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POLYSEME_CACHE", str(tmp_path / "cache"))
+    folder = make_model()
+    first = polyseme.load(folder, backend="numpy").most_similar("an apple a day", "apple")
+    again = polyseme.load(folder, backend="numpy")
+    with monkeypatch.context() as patch:
+        patch.setattr(neighbours, "_own_vocabulary", None)
+        assert again.most_similar("an apple a day", "apple") == first
+    weights = folder / "model.safetensors"
+    tensors = load_file(weights)
+    tensors["embeddings.tokens"] *= -1
+    save_file(tensors, weights)
+    changed = polyseme.load(folder, backend="numpy").most_similar("an apple a day", "apple")
+    assert changed != first
+    assert len(list((tmp_path / "cache").glob("*.npy"))) == 1, "the former state is removed"

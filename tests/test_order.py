@@ -15,6 +15,7 @@ from polyseme.evaluation import order
 from polyseme.evaluation.passages import passages
 from polyseme.text import split_words
 from polyseme.vectors import WordVectors
+from tests.conftest import needs_sklearn
 from tests.fakes import FakeModel
 
 NAMES = ["Ali", "Frazier", "Caesar", "Brutus", "Plato", "Anna", "Maria", "Oslo", "Peter", "Paul"]
@@ -117,6 +118,7 @@ def test_no_verb_and_no_two_names_are_in_both_parts() -> None:
     assert not order.TRAINING_VERBS & order.TESTED_VERBS
 
 
+@needs_sklearn
 def test_blind_models_get_exactly_chance(text: Path) -> None:
     """Their vectors differ at most by rounding, which must not decide."""
     swaps = order.find_swaps(passages(text))
@@ -137,6 +139,7 @@ def role(words: list[str], i: int) -> tuple[float, float]:
     return (1.0 if (i > at) == ("by" in words) else -1.0, float(len(words[i])))
 
 
+@needs_sklearn
 def test_model_that_knows_roles_passes(text: Path) -> None:
     swaps = order.find_swaps(passages(text))
     result = order.evaluate(FakeModel(2, role), swaps)
@@ -146,6 +149,7 @@ def test_model_that_knows_roles_passes(text: Path) -> None:
     assert order.evaluate(FakeModel(2, role), swaps) == result
 
 
+@needs_sklearn
 def test_model_that_knows_only_positions_is_told_from_one_that_knows_roles(text: Path) -> None:
     swaps = order.find_swaps(passages(text))
     verbs = set(VERBS)
@@ -158,6 +162,7 @@ def test_model_that_knows_only_positions_is_told_from_one_that_knows_roles(text:
     assert not result.passes
 
 
+@needs_sklearn
 def test_one_word_that_stays_the_same_makes_a_pair_unchanged(text: Path) -> None:
     swaps = order.find_swaps(passages(text))
 
@@ -170,6 +175,7 @@ def test_one_word_that_stays_the_same_makes_a_pair_unchanged(text: Path) -> None
     assert order.evaluate(FakeModel(2, vector), swaps).changed == pytest.approx(expected)
 
 
+@needs_sklearn
 def test_too_little_text_is_refused_before_work_starts(tmp_path: Path) -> None:
     path = tmp_path / "few.txt"
     path.write_text("Ali defeated Frazier.\n")
@@ -178,21 +184,24 @@ def test_too_little_text_is_refused_before_work_starts(tmp_path: Path) -> None:
     assert "1 sentences whose names can change places" in failed.stderr
 
 
+@needs_sklearn
 def test_command_reads_a_file_or_a_folder(text: Path, tmp_path: Path) -> None:
     (tmp_path / "text").mkdir()
     packed = tmp_path / "text" / "simplewiki.txt.xz"
     packed.write_bytes(lzma.compress(text.read_bytes()))
+    command = ["eval", "order", "--rung", "parameter-free", "--data"]
     told = [
-        json.loads(CliRunner().invoke(app, ["eval", "order", "--data", str(data), "--json"]).stdout)
+        json.loads(CliRunner().invoke(app, [*command, str(data), "--json"]).stdout)
         for data in (text, packed, tmp_path)
     ]
     assert told[0] == told[1] == told[2]
     assert (told[0]["accuracy"], told[0]["passes"]) == (0.5, False)
-    shown = CliRunner().invoke(app, ["eval", "order", "--data", str(text)]).stdout
+    shown = CliRunner().invoke(app, [*command, str(text)]).stdout
     assert "passes" in shown
     assert "passive" in shown
 
 
+@needs_sklearn
 def test_errors_name_file_and_line(text: Path, tmp_path: Path) -> None:
     with text.open("ab") as file:
         file.write(b"\n\xff\n")

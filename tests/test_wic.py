@@ -112,7 +112,7 @@ def test_command_prints_table_and_json(folder: Path) -> None:
     arguments = ["eval", "wic", "--data", str(folder)]
     shown = CliRunner().invoke(app, arguments)
     assert shown.exit_code == 0, shown.output
-    assert "default (parameter-free)" in shown.stdout
+    assert "polyseme-small (learned)" in shown.stdout
     told = json.loads(CliRunner().invoke(app, [*arguments, "--rung", "static", "--json"]).stdout)
     assert (told["task"], told["rung"]) == ("wic", "static")
     static = CliRunner().invoke(app, [*arguments, "--rung", "static"]).stdout

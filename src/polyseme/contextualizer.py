@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import numpy as np
@@ -67,6 +68,7 @@ class Contextualizer:
         self.place = where
         self.word_vectors = word_vectors
         self.own_vocabulary: tuple[list[str], Floats] | None = None
+        self.origin: Path | None = None
         self._arrays, self._operations = prepare(checkpoint.parameters, checkpoint.config, where)
 
     @property

@@ -101,7 +101,10 @@ def load(
         return _over_vectors(vectors, name, device, dtype, backend, settings=settings, more=more)
     checkpoint = read_checkpoint(path, name=name)
     where = place(device=device, dtype=dtype, backend=backend, layers=checkpoint.config.layers)
-    return Contextualizer(checkpoint, Tokenizer.from_file(path / "tokenizer.json"), where)
+    model = Contextualizer(checkpoint, Tokenizer.from_file(path / "tokenizer.json"), where)
+    weights = path / "model.safetensors"
+    model.origin = weights if weights.exists() else None
+    return model
 
 
 def save(

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from polyseme import __version__
 from polyseme.attention import unit
 from polyseme.inputs import Text
+from polyseme.vectors.cache import load_cached, save_cached
 
 if TYPE_CHECKING:
     from polyseme.contextualizer import Contextualizer
@@ -109,22 +111,34 @@ def vocabulary_vectors(
 ) -> tuple[Sequence[str], Floats]:
     """Unit vectors (n_words, dim) of words by themselves; the model's own words if None.
 
-    Those of the model's own words are computed once and kept with the model.
+    Those of the model's own words are computed once and kept with the model; those of a model with
+    layers, which take a while, in the user's cache folder too.
     """
     if words is not None:
         return words, _alone(model, list(words), progress)
+    if model.own_vocabulary is None and model.config.layers and model.origin is not None:
+        where = model.place
+        what = f"vocabulary, {where.backend} {where.device} {where.dtype}, {__version__}"
+        model.own_vocabulary = load_cached(model.origin, what)
+        if model.own_vocabulary is None:
+            model.own_vocabulary = _own_vocabulary(model, progress)
+            save_cached(model.origin, *model.own_vocabulary, what)
     if model.own_vocabulary is None:
-        if model.word_vectors is not None:
-            own = list(model.word_vectors.words)
-            vectors = model.centered(model.word_vectors.vectors)
-        else:
-            pieces = whole_words(model.tokenizer.to_json())
-            own = list(pieces)
-            vectors = model.centered(model.table_rows(list(pieces.values())))
-        if model.config.layers:
-            vectors = _alone(model, own, progress)
-        model.own_vocabulary = own, unit(vectors)
+        model.own_vocabulary = _own_vocabulary(model, progress)
     return model.own_vocabulary
+
+
+def _own_vocabulary(model: Contextualizer, progress: bool | None) -> tuple[list[str], Floats]:
+    if model.word_vectors is not None:
+        own = list(model.word_vectors.words)
+        vectors = model.centered(model.word_vectors.vectors)
+    else:
+        pieces = whole_words(model.tokenizer.to_json())
+        own = list(pieces)
+        vectors = model.centered(model.table_rows(list(pieces.values())))
+    if model.config.layers:
+        vectors = _alone(model, own, progress)
+    return own, unit(vectors)
 
 
 def whole_words(tokenizer_json: str) -> dict[str, int]:

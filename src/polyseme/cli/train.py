@@ -62,10 +62,11 @@ class Stored(str, Enum):
 @trainings.command(
     epilog="""\b
 Examples:
-  polyseme train distil wiki.txt.xz --teacher sentence-transformers/all-MiniLM-L6-v2 -o small
-  polyseme train distil posts.jsonl --column body --teacher MODEL -o small --steps 500
+  polyseme train distil wiki.txt.xz --teacher MODEL -o small
+  polyseme train distil posts.jsonl --column body --teacher MODEL -o small
   polyseme train distil wiki.txt.xz --teacher MODEL -o small --resume
-  torchrun --nproc-per-node 2 -m polyseme train distil wiki.txt.xz --teacher MODEL -o small
+  torchrun --nproc-per-node 2 -m polyseme train distil wiki.txt.xz \\
+      --teacher MODEL -o small
 \b
 Files in, may be packed as .gz, .bz2, .xz or .zip, and larger than memory:
   txt        a line is a text

@@ -1,9 +1,12 @@
-"""What was parsed from a text of word vectors, kept to be memory-mapped at the next load.
+"""Words and vectors that took time to come by, kept to be memory-mapped the next time.
+
+They are what was parsed from a text of word vectors, or what a model with layers made of its own
+vocabulary.
 
 Two files an entry: `<key>.npy`, the matrix, and `<key>.words`, one word a line. The key says which
-file it was (its resolved path) and which state of it (size, time of change, version of this
-layout), so a changed file is read anew. A cache that can't be read or written never fails a load:
-it is logged and done without.
+file they are from (its resolved path), what they are, and which state of the file (size, time of
+change, version of this layout), so a changed file is read anew. A cache that can't be read or
+written never fails a load: it is logged and done without.
 """
 
 from __future__ import annotations
@@ -37,20 +40,25 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "polyseme"
 
 
-def _key(source: Path) -> tuple[str, str]:
-    """Names for the file and for its present state."""
+def _key(source: Path, what: str) -> tuple[str, str]:
+    """Names for what is from the file, and for its present state."""
     resolved, state = source.resolve(), source.stat()
-    which = hashlib.sha256(os.fsencode(resolved)).hexdigest()[:16]
+    which = hashlib.sha256(os.fsencode(resolved) + what.encode()).hexdigest()[:16]
     when = hashlib.sha256(f"{state.st_size} {state.st_mtime_ns} {_VERSION}".encode()).hexdigest()[
         :16
     ]
     return which, f"{which}-{when}"
 
 
-def load_cached(source: Path) -> tuple[list[str], Float32] | None:
-    """Words and memory-mapped (n_words, dim) float32 vectors of a file as it is now, if kept."""
+def load_cached(source: Path, what: str = "") -> tuple[list[str], Float32] | None:
+    """Words and memory-mapped (n_words, dim) float32 vectors of a file as it is now, if kept.
+
+    Args:
+        source: the file that they are from.
+        what: is from it, if not simply its content.
+    """
     try:
-        entry = cache_folder() / _key(source)[1]
+        entry = cache_folder() / _key(source, what)[1]
         if not entry.with_suffix(".npy").exists():
             return None
         vectors = np.asarray(np.load(entry.with_suffix(".npy"), mmap_mode="r", allow_pickle=False))
@@ -65,11 +73,11 @@ def load_cached(source: Path) -> tuple[list[str], Float32] | None:
     return words, vectors
 
 
-def save_cached(source: Path, words: list[str], vectors: Float32) -> None:
-    """Keep what was read from a file, and remove what was kept of its former states."""
+def save_cached(source: Path, words: list[str], vectors: Float32, what: str = "") -> None:
+    """Keep what is from a file, and remove what was kept of its former states."""
     try:
         folder = cache_folder()
-        which, key = _key(source)
+        which, key = _key(source, what)
         folder.mkdir(parents=True, exist_ok=True)
         _write(
             folder / f"{key}.words",
