@@ -210,8 +210,9 @@ def test_a_vocabulary_of_its_own_needs_random_layers(
     assert losses(tmp_path / "run")[-1] < losses(tmp_path / "run")[0]
 
 
-ARGUMENTS = ["--layers", "1", "--dim", "8", "--heads", "1", "--max-tokens", "20", "--steps", "12"]
-ARGUMENTS += ["--batch-tokens", "64", "--dtype", "float32", "--log-every", "2", "--device", "cpu"]
+ARGUMENTS = ["--layers", "1", "--dim", "8", "--heads", "1", "--max-tokens", "20", "--steps", "24"]
+ARGUMENTS += ["--batch-tokens", "64", "--dtype", "float32", "--log-every", "4", "--device", "cpu"]
+ARGUMENTS += ["--learning-rate", "1e-2"]
 
 
 def test_the_command_trains_and_saves_8_bits(
