@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
+import re
 import statistics
 import subprocess
 import sys
@@ -339,7 +339,9 @@ def main() -> None:
     texts = sentences(options.sentences, options.text)
     if options.memory_of:
         build(options.memory_of, options.folder, options.size)(texts)
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        # Not getrusage, whose peak of a child is that of its parent when it was started.
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+        print(int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024)
         return
     with tempfile.TemporaryDirectory() as folder:
         compare(Path(folder), texts, options)
