@@ -1,8 +1,7 @@
-"""all-MiniLM-L6-v2 in every engine: tokens a second, memory, agreement with float32; and a plot.
+"""all-MiniLM-L6-v2 in every engine: tokens a second, memory, agreement with float32.
 
     pip install -c constraints.txt ".[bench]"
     python benchmarks/peers.py
-    python benchmarks/peers.py --plot speed.svg --data DIR      # accuracy against speed, too
 
 Text in, the vectors of all its tokens (or words) out, tokenising included, on the same sentences,
 with the same threads, in one process, in turn. Peers get texts sorted by length and, each, the
@@ -13,7 +12,6 @@ memory is the peak of a fresh process that does the same work once.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import statistics
@@ -286,56 +284,16 @@ def peak_memory(name: str, folder: Path, size: int, options: argparse.Namespace)
     return float(process.stdout.splitlines()[-1])
 
 
-def draw(rows: dict[str, dict[str, float]], data: Path, path: Path) -> None:
-    """Accuracy on CoarseWSD-20 against tokens a second, every system a point."""
-    from matplotlib import pyplot as plt
-
-    import polyseme
-    from polyseme.evaluation.wsd import evaluate, read_folder
-
-    words = read_folder(data / "wsd")
-    small = polyseme.load()
-    accuracy = {
-        "MiniLM": evaluate(polyseme.load(checkpoint(), dtype="bfloat16"), words).accuracy,
-        "polyseme-small": evaluate(small, words).accuracy,
-        FREE: evaluate(small.parameter_free(), words).accuracy,
-        STATIC: evaluate(small.static(), words).accuracy,
-    }
-    figure, axes = plt.subplots(figsize=(9, 5.5))
-    for name, row in rows.items():
-        kind = next((k for k in ("polyseme-small", FREE, STATIC) if name.startswith(k)), "MiniLM")
-        ours = name.startswith("polyseme")
-        axes.scatter(row["rate"], accuracy[kind], color="#c2410c" if ours else "#475569")
-        axes.annotate(
-            name.removesuffix(" float32"),
-            (row["rate"], accuracy[kind]),
-            rotation=40,
-            fontsize=8,
-            xytext=(3, 3),
-            textcoords="offset points",
-        )
-    axes.set(xscale="log", xlabel="tokens a second", ylabel="accuracy on ten ambiguous nouns")
-    axes.set_ylim(min(accuracy.values()) - 0.02, 1.0)
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.tight_layout()
-    figure.savefig(path)
-    print(json.dumps({"accuracy": accuracy}))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--text", help="a file of one passage a line, .xz or plain")
     parser.add_argument("--sentences", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", nargs="+", help="names of systems", default=[])
-    parser.add_argument("--plot", type=Path, help="draw accuracy against speed; needs --data")
-    parser.add_argument("--data", type=Path, help="holds wsd/, in the layout of CoarseWSD-20")
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--size", type=int, default=32, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.plot and not options.data:
-        parser.error("--plot needs --data")
     texts = sentences(options.sentences, options.text)
     if options.memory_of:
         build(options.memory_of, options.folder, options.size)(texts)
@@ -391,8 +349,6 @@ def compare(folder: Path, texts: list[str], options: argparse.Namespace) -> None
         cells += [f"{rate / fastest:.2f}", f"{rate / home:.2f}", f"{row['memory']:,.0f}"]
         cells += [f"{row[key]:.5f}" if key in row else "" for key in ("least", "mean")]
         print(f"{name:32}" + "".join(f"{cell:>11}" for cell in cells))
-    if options.plot:
-        draw(rows, options.data, options.plot)
 
 
 if __name__ == "__main__":
