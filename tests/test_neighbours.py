@@ -22,7 +22,7 @@ def test_neighbours_follow_the_context() -> None:
     money = [n.word for n in model.most_similar("The bank lent me money", "bank")]
     assert "river" in river
     assert "river" not in money
-    assert "banking" in money
+    assert "money" in money
     assert "bank" not in river
     assert len(river) == 10
 
