@@ -59,6 +59,12 @@ class Stored(str, Enum):
     INT8 = "int8"
 
 
+def _given(ctx: typer.Context, name: str) -> bool:
+    """Whether an option stands on the command line."""
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
+
+
 @trainings.command(
     epilog="""\b
 Examples:
@@ -119,6 +125,12 @@ def distil(
             metavar="FILE", help="A tokenizer.json for the student.  [default: the teacher's]"
         ),
     ] = None,
+    student: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL", help="One that has learned already, to go on with; brings its shape."
+        ),
+    ] = None,
     middle_layer: Annotated[
         int | None,
         typer.Option(help="Layer of the teacher that a word's own part is from.  [default: half]"),
@@ -132,6 +144,9 @@ def distil(
     mean_share: Annotated[
         float, typer.Option(help="The text's share in a word's target.")
     ] = Recipe.mean_share,
+    within_weight: Annotated[
+        float, typer.Option(help="Of the loss of what a word is beyond its static vector.")
+    ] = Recipe.within_weight,
     sentence_weight: Annotated[
         float, typer.Option(help="Of the loss of the text's vector.")
     ] = Recipe.sentence_weight,
@@ -147,6 +162,9 @@ def distil(
     ] = Start.INHERITED,
     steps: Annotated[int, typer.Option(help="How many.")] = Steps.steps,
     batch_tokens: Annotated[int, typer.Option(help="Tokens of a step.")] = Recipe.batch_tokens,
+    passes: Annotated[
+        int, typer.Option(help="How often a batch is taken; its targets are kept in DIR.")
+    ] = Recipe.passes,
     learning_rate: Annotated[float, typer.Option(help="Its peak.")] = Steps.learning_rate,
     warmup: Annotated[
         float, typer.Option(help="Share of the steps in which it rises.")
@@ -167,17 +185,21 @@ def distil(
     length one, times their shares; the texts are all that is needed. A run that was interrupted
     goes on with --resume, to the same result.
     """
-    shape = Shape(layers, dim, heads, inner, activation.value, max_tokens, positions.value)
+    shape: Shape | None = Shape(
+        layers, dim, heads, inner, activation.value, max_tokens, positions.value
+    )
     recipe = Recipe(
         middle_layer,
         middle_share,
         last_share,
         mean_share,
+        within_weight,
         sentence_weight,
         masked,
         masked_word_weight,
         sentences,
         batch_tokens,
+        passes,
         start.value,
         seed,
     )
@@ -194,16 +216,22 @@ def distil(
     from polyseme.files import source
 
     sources = [source(name, None, column) for name in files]
-    for given in sources:
-        given.check()
+    for file in sources:
+        file.check()
     try:
         from polyseme.training.distil import distil as trained
     except ImportError:
         raise ImportError('training needs torch: pip install "polyseme[train]"') from None
     from polyseme.text import Tokenizer
 
+    learned = None
+    if student is not None:
+        given = [name for name in vars(Shape()) if _given(ctx, name)]
+        if given:
+            raise ValueError(f"--{given[0].replace('_', '-')} is that of --student: leave it out")
+        shape, learned = None, load_model(student, "cpu", "float32", "numpy")
     opened = load_model(teacher, device, dtype.value, "torch")
-    student = trained(
+    model = trained(
         opened,
         sources,
         output,
@@ -211,10 +239,11 @@ def distil(
         recipe=recipe,
         steps=settings,
         tokenizer=None if tokenizer is None else Tokenizer.from_file(tokenizer),
+        student=learned,
         device=opened.place.device,
         save_as=save_as.value,
         resume=resume,
         progress=ctx.obj.progress,
     )
-    if student is not None:
+    if model is not None:
         ctx.obj.note(f"the model is in {output}: polyseme.load({str(output)!r})")

@@ -1,14 +1,8 @@
 """Distillation: a small encoder learns, word by word, what a large one says of a text.
 
-The teacher (any checkpoint that ``polyseme.load`` reads) gives each word of a text its vector h
-after a middle layer and u after the last one, and the text the mean m of the u of its words. The
-student's vector of the word is to point where
-
-    middle_share * h + last_share * u + mean_share * m
-
-points: what the word means here, and what the text is about. All three are of length one, and
-centred; the sum is projected on as many principal components as the student is wide. The student's
-first special token is to point where m points: it is the vector of the text.
+The teacher (any checkpoint that ``polyseme.load`` reads) gives each word its target and each text
+its own (``targets.py``); the student's vector of a word is to point where the word's target points,
+and its first special token, the vector of the text, where the text's does.
 
 Words of the input may be masked; their targets stay those of the whole text (data2vec, Baevski et
 al. 2022, https://arxiv.org/abs/2202.03555).
@@ -17,8 +11,10 @@ al. 2022, https://arxiv.org/abs/2202.03555).
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +22,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from polyseme.attention import unit
 from polyseme.checkpoints import Stored, write_whole
 from polyseme.contextualizer import Contextualizer
-from polyseme.encoder import EncoderConfig, encode
+from polyseme.encoder import EncoderConfig, encode, parameter_shapes
 from polyseme.execution import torch_eager
 from polyseme.execution.threads import products_in_one_thread
 from polyseme.files import Source
@@ -37,85 +32,22 @@ from polyseme.packed import Packed, mean_of_ranges
 from polyseme.sequences import Sequences, sequences_of
 from polyseme.text import Tokenizer
 from polyseme.training.batches import batches
-from polyseme.training.loop import Loss, Processes, train
-from polyseme.training.losses import cosine_distance, masked_word
+from polyseme.training.kept import keeping
+from polyseme.training.loop import STATE, Loss, Processes, train
+from polyseme.training.losses import cosine_distance, masked_word, within_word
 from polyseme.training.settings import Recipe, Shape, Steps
 from polyseme.training.student import (
     contextualizer,
     inherit,
     initial_parameters,
-    principal_components,
     static_rows,
 )
+from polyseme.training.targets import Targets, Teacher
 
 Tensor = Any
 Floats = npt.NDArray[np.float32]
 
 _CALIBRATION_BATCHES = 16
-
-
-@dataclass(frozen=True, eq=False)
-class Targets:
-    """What a batch's vectors are to be.
-
-    Attributes:
-        words: (n_words, dim) float32.
-        sentences: (n_texts, dim) float32.
-    """
-
-    words: Floats
-    sentences: Floats
-
-
-class Teacher:
-    """A model and how its vectors become targets.
-
-    Args:
-        model: any with layers.
-        recipe: the shares.
-        dim: width of the targets.
-        texts: from which means and principal components are taken.
-
-    Raises:
-        ValueError: the model does not have the middle layer.
-    """
-
-    def __init__(
-        self, model: Contextualizer, recipe: Recipe, dim: int, texts: Sequence[str]
-    ) -> None:
-        last = model.config.layers
-        middle = max(1, last // 2) if recipe.middle_layer is None else recipe.middle_layer
-        if not 0 <= middle <= last:
-            raise ValueError(f"middle_layer is {middle}: {model.name} has layers 0 to {last}")
-        self.model = model
-        self.layers = (middle, last)
-        self.shares = (recipe.middle_share, recipe.last_share, recipe.mean_share)
-        parts, _ = self._parts(texts)
-        self.centers = [part.mean(axis=0) for part in parts]
-        self.projection = np.eye(model.dim, dim, dtype=np.float32)
-        if dim < model.dim:
-            self.projection = principal_components(self._sums(texts)[0], dim)
-
-    def __call__(self, texts: Sequence[str]) -> Targets:
-        """The targets of texts."""
-        words, sentences = self._sums(texts)
-        return Targets(words @ self.projection, sentences @ self.projection)
-
-    def _sums(self, texts: Sequence[str]) -> tuple[Floats, Floats]:
-        parts, owner = self._parts(texts)
-        middle, last, mean = (
-            part - center for part, center in zip(parts, self.centers, strict=True)
-        )
-        middle_share, last_share, mean_share = map(np.float32, self.shares)
-        return middle_share * middle + last_share * last + mean_share * mean[owner], mean
-
-    def _parts(self, texts: Sequence[str]) -> tuple[list[Floats], npt.NDArray[np.int64]]:
-        """Unit vectors of words after both layers and of texts; and which text a word is from."""
-        tokens = self.model.tokenizer(texts)
-        middle, last = self.model.vectors_of_layers(tokens, self.layers)
-        means = mean_of_ranges(last, tokens.word_offsets[:-1], tokens.word_offsets[1:])
-        owner = np.repeat(np.arange(len(texts)), np.diff(tokens.word_offsets))
-        return [unit(middle), unit(last), unit(means)], owner
 
 
 class Student:
@@ -169,6 +101,11 @@ class Student:
         words = mean_of_ranges(states, first[there], last[there], sequences.token_rows)
         told = torch.from_numpy(targets.words[there]).to(words.device)
         found = {"words": Loss(cosine_distance(words, told), len(there))}
+        if self.recipe.within_weight:
+            static = torch.from_numpy(targets.static[there]).to(words.device)
+            found["within words"] = Loss(
+                within_word(words, told, static), len(there), self.recipe.within_weight
+            )
         if self.recipe.sentence_weight and self.tokenizer.prefix:
             filled = np.flatnonzero(np.diff(tokens.token_offsets))
             rows = sequences.token_ids.offsets[sequences.first[filled]]
@@ -222,6 +159,7 @@ def distil(
     recipe: Recipe | None = None,
     steps: Steps | None = None,
     tokenizer: Tokenizer | None = None,
+    student: Contextualizer | None = None,
     device: str = "cpu",
     save_as: Stored = "float32",
     resume: bool = False,
@@ -233,10 +171,12 @@ def distil(
         teacher: any model with layers.
         sources: files of texts.
         folder: for the model, the state and the metrics; made if it is not there.
-        shape: size of the student.
+        shape: size of the student; ``Shape()`` if None.
         recipe: what it is taught.
         steps: how long and how.
         tokenizer: the student's; the teacher's if None.
+        student: a small encoder that has learned already and is to go on; it brings its shape,
+            its tokenizer and its parameters.
         device: where the student is trained.
         save_as: "float32", or "int8" for a quarter of the size.
         resume: go on from the state in the folder, if there is one.
@@ -248,18 +188,21 @@ def distil(
     Raises:
         FileExistsError: the folder holds a run, and ``resume`` is not given.
         FloatingPointError: a loss is not finite; the last good state is in the folder.
-        ValueError: the teacher has no layers, an option is out of range, or the state in the
-            folder belongs to another run.
+        ValueError: the teacher or the student has no layers, an option is out of range or does not
+            go with another, or the state in the folder belongs to another run.
     """
+    for what, model in (("teacher", teacher), ("student", student)):
+        if model is not None and not model.config.layers:
+            raise ValueError(f"{model.name} has no layers: a {what} needs some")
+    if student is not None and (shape or tokenizer):
+        raise ValueError(f"shape and tokenizer are those of {student.name}: leave them out")
     shape, recipe, steps = shape or Shape(), recipe or Recipe(), steps or Steps()
-    if not teacher.config.layers:
-        raise ValueError(f"{teacher.name} has no layers: a teacher needs some")
     processes = Processes.joined()
     if (folder / "state.safetensors").exists() and not resume:
         raise FileExistsError(f"{folder} holds a run already: resume it, or name another folder")
     if processes.rank == 0:
         folder.mkdir(parents=True, exist_ok=True)
-    own = tokenizer or teacher.tokenizer
+    own = student.tokenizer if student else tokenizer or teacher.tokenizer
     if tokenizer is not None and recipe.start == "inherited":
         raise ValueError(
             "start is 'inherited', which needs the teacher's tokenizer: start from 'random' layers"
@@ -278,30 +221,37 @@ def distil(
 
     stream = texts()
     calibration = [text for _ in range(_CALIBRATION_BATCHES) for text in next(stream)]
-    taught = Teacher(teacher, recipe, shape.dim, calibration)
-    names = tokens_of(own)
-    config = shape.config(len(names))
-    table = (
-        teacher.table_rows(range(teacher.config.vocabulary_size))[: len(names)]
-        if tokenizer is None
-        else static_rows(teacher, own, names)
-    )
-    start = initial_parameters(config, table, np.random.default_rng(recipe.seed))
-    if recipe.start == "inherited":
-        inherit(start, config, teacher, calibration, taught.layers[0])
-    student = Student(config, start, own, recipe, device)
+    dim = student.dim if student else shape.dim
+    taught = Teacher(teacher, recipe, dim, calibration, student)
+    if student:
+        config, start = student.config, own_parameters(student)
+    else:
+        config, start = first_parameters(taught, shape, recipe, tokenizer, calibration)
+    learner = Student(config, start, own, recipe, device)
     described = {
         "teacher": teacher.name,
         "files": [source.name for source in sources],
-        "shape": asdict(shape),
+        **({"student": student.name} if student else {"shape": asdict(shape)}),
         "recipe": asdict(recipe),
     }
+
+    stream, folder_of_targets, kept = texts(), folder / "targets", None
+    if recipe.passes > 1:
+        distinct = -(-steps.steps // recipe.passes)
+        part = f"{processes.rank}-of-{processes.count}"
+        afresh = not (folder / STATE).exists()
+        kept = keeping(taught, folder_of_targets, distinct, part=part, afresh=afresh)
+        stream = chain.from_iterable(islice(texts(), distinct) for _ in count())
+
+    def losses(batch: list[str], step: int) -> dict[str, Loss]:
+        return learner.losses(batch, kept(batch, step) if kept else taught(batch), step)
+
     # Threads of NumPy's BLAS wait for work by spinning, and torch needs the processors.
     with products_in_one_thread():
         train(
-            student.parameters,
-            lambda batch, step: student.losses(batch, taught(batch), step),
-            texts(),
+            learner.parameters,
+            losses,
+            stream,
             folder,
             steps,
             identity=described,
@@ -312,13 +262,43 @@ def distil(
         )
     if processes.rank:
         return None
-    model = contextualizer(folder.name, student.arrays(), config, own)
+    shutil.rmtree(folder_of_targets, ignore_errors=True)
+    model = contextualizer(folder.name, learner.arrays(), config, own)
     model.save_pretrained(folder, dtype=save_as)
     write_whole(
         folder / "recipe.json",
         (json.dumps({**described, "steps": asdict(steps)}, indent=2) + "\n").encode(),
     )
     return model
+
+
+def first_parameters(
+    taught: Teacher,
+    shape: Shape,
+    recipe: Recipe,
+    tokenizer: Tokenizer | None,
+    texts: Sequence[str],
+) -> tuple[EncoderConfig, dict[str, Floats]]:
+    """A new student's configuration and parameters."""
+    teacher = taught.model
+    own = tokenizer or teacher.tokenizer
+    names = tokens_of(own)
+    config = shape.config(len(names))
+    table = (
+        teacher.table_rows(range(teacher.config.vocabulary_size))[: len(names)]
+        if tokenizer is None
+        else static_rows(teacher, own, names)
+    )
+    start = initial_parameters(config, table, np.random.default_rng(recipe.seed))
+    if recipe.start == "inherited":
+        inherit(start, config, teacher, texts, taught.layers[0])
+    return config, start
+
+
+def own_parameters(student: Contextualizer) -> dict[str, Floats]:
+    """The parameters of a student's layers and table, without what other rungs keep beside them."""
+    given = student.checkpoint.parameters
+    return {name: given[name] for name in parameter_shapes(student.config, given)}
 
 
 def tokens_of(tokenizer: Tokenizer) -> list[str]:

@@ -30,6 +30,30 @@ def cosine_distance(student: Tensor, teacher: Tensor) -> Tensor:
     return (1 - F.cosine_similarity(student.float(), teacher.float(), dim=-1)).sum()
 
 
+def within_word(student: Tensor, teacher: Tensor, static: Tensor) -> Tensor:
+    """Sum over i of 1 - cos(S_i / |S_i| - E_i, T_i / |T_i| - E_i).
+
+    E_i is what the word's static vector alone tells of T_i / |T_i|. The cosine of whole vectors is
+    mostly a matter of which word it is; that of these differences, of what the word means here.
+
+    Args:
+        student: (n, d).
+        teacher: (n, d).
+        static: (n, d).
+
+    Example:
+        >>> import torch
+        >>> word, here = torch.tensor([[0.6, 0.0]]), torch.tensor([[0.6, 0.8]])
+        >>> within_word(2 * here, here, word).item()
+        0.0
+        >>> round(within_word(torch.tensor([[0.6, -0.8]]), here, word).item(), 3)
+        2.0
+    """
+    ours = F.normalize(student.float(), dim=-1) - static.float()
+    theirs = F.normalize(teacher.float(), dim=-1) - static.float()
+    return (1 - F.cosine_similarity(ours, theirs, dim=-1)).sum()
+
+
 def masked_word(student: Tensor, table: Tensor, token_ids: Tensor) -> Tensor:
     """Sum over i of -log softmax(S_i E')[id_i]: which token stood where the mask is?
 

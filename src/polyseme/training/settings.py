@@ -77,11 +77,13 @@ class Recipe:
         middle_share: of that state in a word's target.
         last_share: of the last layer's state in a word's target.
         mean_share: of the text's mean in a word's target.
+        within_weight: of the loss of what a word is here beyond its static vector.
         sentence_weight: of the loss of the text's vector.
         masked: share of the input's tokens that are masked.
         masked_word_weight: of the loss of guessing the masked tokens.
         sentences: share of the texts that are cut into sentences.
         batch_tokens: tokens of a step, of all processes.
+        passes: how often every batch is taken; its targets are kept on disk from the first time.
         start: "inherited": layers that attend as the teacher's do; or "random".
         seed: of the order of the texts, the masks and the first parameters.
     """
@@ -90,22 +92,26 @@ class Recipe:
     middle_share: float = 1.0
     last_share: float = 0.0
     mean_share: float = 0.7
+    within_weight: float = 0.0
     sentence_weight: float = 0.5
     masked: float = 0.0
     masked_word_weight: float = 0.0
     sentences: float = 0.5
     batch_tokens: int = 2048
+    passes: int = 1
     start: Literal["inherited", "random"] = "inherited"
     seed: int = 0
 
     def __post_init__(self) -> None:
         shares = ("middle_share", "last_share", "mean_share")
-        for name in (*shares, "sentence_weight", "masked_word_weight", "seed"):
+        weights = ("within_weight", "sentence_weight", "masked_word_weight")
+        for name in (*shares, *weights, "seed"):
             _at_least(name, getattr(self, name), 0)
         for name in ("masked", "sentences"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be from 0 to 1")
-        _at_least("batch_tokens", self.batch_tokens, 1)
+        for name in ("batch_tokens", "passes"):
+            _at_least(name, getattr(self, name), 1)
         if self.start not in ("inherited", "random"):
             raise ValueError(f"start is {self.start!r}: use 'inherited' or 'random'")
         if not any(getattr(self, name) for name in shares):
