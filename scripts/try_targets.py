@@ -28,7 +28,7 @@ from polyseme.evaluation import order, spread, sts, wic, wsd
 from polyseme.evaluation.passages import LAYOUT, choose, passages
 from polyseme.files import source
 from polyseme.training.batches import batches
-from polyseme.training.distil import Teacher
+from polyseme.training.targets import Teacher
 from polyseme.training.settings import Recipe
 
 RECIPES = {

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ import polyseme  # noqa: E402
 from polyseme.cli import app  # noqa: E402
 from polyseme.files import source  # noqa: E402
 from polyseme.packed import mean_of_ranges  # noqa: E402
-from polyseme.training.distil import Teacher, distil, mask_id  # noqa: E402
+from polyseme.training.distil import distil, mask_id  # noqa: E402
 from polyseme.training.settings import Recipe, Shape, Steps  # noqa: E402
+from polyseme.training.targets import Teacher  # noqa: E402
 from tests.conftest import WORDS, write_model  # noqa: E402
 
 SHAPE = Shape(layers=1, dim=8, heads=1, max_tokens=20)
@@ -139,10 +141,11 @@ def test_a_student_that_is_too_unlike_to_inherit_is_refused(
         run(tmp_path / "run", teacher_folder, texts, shape=shape)
 
 
+@pytest.mark.parametrize("passes", [1, 4])
 def test_a_resumed_run_gives_the_very_same_model(
-    tmp_path: Path, teacher_folder: Path, texts: Path
+    tmp_path: Path, teacher_folder: Path, texts: Path, passes: int
 ) -> None:
-    recipe = Recipe(batch_tokens=64, masked=0.2, start="random")
+    recipe = Recipe(batch_tokens=64, masked=0.2, start="random", passes=passes)
     tokenizer = teacher_folder / "tokenizer.json"
     assert "[MASK]" not in tokenizer.read_text()
     with pytest.raises(ValueError, match="no \\[MASK\\]"):
@@ -175,6 +178,74 @@ def test_a_resumed_run_gives_the_very_same_model(
     resumed = run(tmp_path / "broken", masked, texts, recipe=recipe, steps=every, resume=True)
     for name, array in unbroken.checkpoint.parameters.items():
         np.testing.assert_array_equal(resumed.checkpoint.parameters[name], array)
+
+
+def test_a_batch_s_targets_are_asked_for_once(
+    tmp_path: Path, teacher_folder: Path, texts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from polyseme.training import targets
+
+    asked: list[Sequence[str]] = []
+    given = targets.Teacher.__call__
+
+    def ask(self: Teacher, texts: Sequence[str]) -> Any:
+        asked.append(texts)
+        return given(self, texts)
+
+    monkeypatch.setattr(targets.Teacher, "__call__", ask)
+    recipe = Recipe(batch_tokens=64, passes=4, within_weight=1.0)
+    run(tmp_path / "run", teacher_folder, texts, recipe=recipe)
+    assert len(asked) == 8
+    assert losses(tmp_path / "run")[-1] < losses(tmp_path / "run")[0]
+    assert not (tmp_path / "run" / "targets").exists()
+
+
+def test_targets_of_a_run_that_left_no_state_are_not_taken_for_this_one_s(
+    tmp_path: Path, teacher_folder: Path, texts: Path
+) -> None:
+    recipe = Recipe(batch_tokens=64, passes=3)
+    clean = run(tmp_path / "clean", teacher_folder, texts, recipe=recipe)
+    left = tmp_path / "run" / "targets" / "0.0-of-1.safetensors"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"of a run that was killed")
+    again = run(tmp_path / "run", teacher_folder, texts, recipe=recipe)
+    for name, array in clean.checkpoint.parameters.items():
+        np.testing.assert_array_equal(again.checkpoint.parameters[name], array)
+
+
+def test_a_student_goes_on_with_another_teacher(
+    tmp_path: Path, teacher_folder: Path, texts: Path
+) -> None:
+    """Its targets are turned to where its vectors are, so it begins lower than a new one."""
+    first = run(tmp_path / "first", teacher_folder, texts)
+    other = write_model(tmp_path / "other", positions="learned", intermediate_size=24)
+    recipe = Recipe(batch_tokens=64, seed=1)
+    steps = Steps(steps=4, learning_rate=1e-3, dtype="float32", log_every=1)
+    options: dict[str, Any] = {"recipe": recipe, "steps": steps}
+    run(tmp_path / "anew", other, texts, **options)
+    second = run(tmp_path / "second", other, texts, shape=None, student=first, **options)
+    assert losses(tmp_path / "second")[0] < 0.9 * losses(tmp_path / "anew")[0]
+    assert second.config == first.config
+    told = json.loads((tmp_path / "second" / "recipe.json").read_text())
+    assert (told["student"], "shape" in told) == ("first", False)
+    with pytest.raises(ValueError, match="shape and tokenizer are those of first"):
+        run(tmp_path / "third", other, texts, student=first)
+    with pytest.raises(ValueError, match="has no layers: a student needs some"):
+        run(tmp_path / "third", other, texts, student=first.static(), shape=None)
+
+
+def test_the_command_goes_on_with_a_student(
+    tmp_path: Path, teacher_folder: Path, texts: Path
+) -> None:
+    run(tmp_path / "first", teacher_folder, texts)
+    command = ["train", "distil", str(texts), "--teacher", str(teacher_folder)]
+    command += ["--student", str(tmp_path / "first"), "-o", str(tmp_path / "second")]
+    result = CliRunner().invoke(app, [*command, "--layers", "1"])
+    assert result.stderr == "polyseme: error: --layers is that of --student: leave it out\n"
+    command += ["--steps", "2", "--batch-tokens", "64", "--device", "cpu", "--passes", "2"]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.stderr
+    assert polyseme.load(tmp_path / "second").dim == SHAPE.dim
 
 
 def test_guessing_masked_words_is_learned(

@@ -218,14 +218,15 @@ def test_a_linear_map_is_the_same_wherever_its_row_stands(
 def test_attention_is_the_same_wherever_its_text_stands(where: Place, heads: int, n: int) -> None:
     needs(where)
     config = config_of("post-norm", layers=1)
+    _, operations = prepare(random_parameters(config), config, where)
     random = np.random.default_rng(n)
+    own, n = n, int(operations.lengths(np.asarray([n]))[0])
     index = np.arange(n)
     for width in (heads * 5, heads * 7, heads * 64):
         # Three rows of another text stand before, as they do in a packed array.
         packed = [as_arrays(where, random.normal(size=(3 + 7 * n, width))) for _ in range(3)]
-        near = as_mask(where, np.abs(index[:, None] - index) <= 3)
+        near = as_mask(where, (np.abs(index[:, None] - index) <= 3) & (index < own)[None, None])
         bias = as_arrays(where, random.normal(size=(heads, n, n)).astype(np.float32))
-        _, operations = prepare(random_parameters(config), config, where)
         for options in ({}, {"mask": near}, {"bias": bias}, {"mask": near, "bias": bias}):
             for threads in (2, 3):
                 with threads_of_torch(where, threads):

@@ -5,7 +5,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training is for torch")
 
-from polyseme.training.losses import cosine_distance, masked_word  # noqa: E402
+from polyseme.training.losses import cosine_distance, masked_word, within_word  # noqa: E402
 
 
 def test_cosine_distance_is_what_its_equation_says() -> None:
@@ -15,6 +15,17 @@ def test_cosine_distance_is_what_its_equation_says() -> None:
         1 - s @ t / np.sqrt((s @ s) * (t @ t)) for s, t in zip(student, teacher, strict=True)
     )
     found = cosine_distance(torch.tensor(student), torch.tensor(teacher))
+    assert found.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_within_word_is_what_its_equation_says() -> None:
+    random = np.random.default_rng(2)
+    student, teacher, static = random.normal(size=(3, 7, 5))
+    expected = 0.0
+    for s, t, e in zip(student, teacher, static, strict=True):
+        a, b = s / np.linalg.norm(s) - e, t / np.linalg.norm(t) - e
+        expected += 1 - a @ b / np.sqrt((a @ a) * (b @ b))
+    found = within_word(torch.tensor(student), torch.tensor(teacher), torch.tensor(static))
     assert found.item() == pytest.approx(expected, rel=1e-5)
 
 

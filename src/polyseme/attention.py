@@ -292,6 +292,19 @@ def self_attend_unchecked(
 ) -> Array:
     """``self_attend`` without its checks, with the logarithms of the frequency weights."""
     compared = unit(vectors) if normalize else vectors
+    keys_alone = mask is None or mask.ndim < 2 or mask.shape[-2] == 1
+    if normalize and keys_alone and not (causal or return_weights):
+        from polyseme.execution import bounded
+
+        if bounded.fits(vectors, temperature, own_similarity):
+            return bounded.self_attend(
+                compared,
+                vectors,
+                temperature=temperature,
+                include_self=include_self,
+                own_similarity=own_similarity,
+                factors=_key_factors(log_prior, mask),
+            )
     return attend_unchecked(
         compared,
         compared,
@@ -433,6 +446,15 @@ def multi_head_attention(
         parts = tuple(xp.astype(part, states.dtype, copy=False) for part in parts)
     _check_result(parts[0])
     return parts if return_weights else parts[0]
+
+
+def _key_factors(log_prior: Array | None, mask: Array | None) -> Array | None:
+    """What keys weigh before any score: exp(log_prior), and 0 where the mask hides one."""
+    factors = None if log_prior is None else array_namespace(log_prior).exp(log_prior)
+    if mask is None:
+        return factors
+    seen = mask if mask.ndim < 2 else mask[..., 0, :]
+    return seen if factors is None else factors * seen
 
 
 def unit(vectors: Array) -> Array:

@@ -28,6 +28,8 @@ from polyseme.packed import Offsets, Packed, by_length, offsets_of, rows_of, spl
 
 Array = Any
 Parameters = Mapping[str, Array]
+Lengths = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
 Activation = Literal["gelu", "gelu_tanh", "relu", "silu"]
 
 _SCORES_IN_A_GROUP = 1 << 20
@@ -101,6 +103,8 @@ class Operations:
         each: (function, steps) -> the function's result for every step, in order.
         rows: T -> how many rows a step of T tokens is filled up to, where some numbers of rows are
             quicker than others.
+        lengths: (texts,) lengths -> how many tokens each text is filled up to in attention, where
+            some are quicker than others; they are masked there.
     """
 
     linear: Callable[[Array, str], Array]
@@ -112,6 +116,7 @@ class Operations:
     attend: Callable[..., Array]
     each: Callable[[Callable[[Any], Any], list[Any]], list[Any]]
     rows: Callable[[int], int] = lambda rows: rows
+    lengths: Callable[[Lengths], Lengths] = lambda lengths: lengths
 
 
 def plain_operations(parameters: Parameters, config: EncoderConfig) -> Operations:
@@ -146,6 +151,7 @@ def operations_of(
     *,
     each: Callable[[Callable[[Any], Any], list[Any]], list[Any]],
     rows: Callable[[int], int] = lambda rows: rows,
+    lengths: Callable[[Lengths], Lengths] = lambda lengths: lengths,
 ) -> Operations:
     """Operations whose joined forms are made of these, one after the other."""
     return Operations(
@@ -158,6 +164,7 @@ def operations_of(
         attend,
         each,
         rows,
+        lengths,
     )
 
 
@@ -259,6 +266,53 @@ def steps(lengths: npt.NDArray[np.int64], batch_tokens: int) -> Iterator[npt.NDA
         start = stop
 
 
+_Group = tuple[int, int, Flags | None]
+"""Length, number of texts, and which tokens are theirs (texts, 1, 1, n); None where all are."""
+
+
+class _Groups:
+    """The texts of a step in groups, of one length each, that attend in one array operation.
+
+    Where lengths are filled up, what a text lacks are repetitions of its last token; nobody sees
+    them.
+
+    Args:
+        lengths: (texts,) rising.
+        filled: (texts,) the lengths that they are filled up to, rising.
+        heads: of a layer.
+
+    Attributes:
+        rows: (filled tokens,) which of the step's rows the groups have, in order; None if they have
+            all of them as they are.
+        back: (tokens,) where the step's rows are among those; None likewise.
+    """
+
+    def __init__(self, lengths: Lengths, filled: Lengths, heads: int) -> None:
+        self.rows: Lengths | None = None
+        self.back: Lengths | None = None
+        self._groups: list[_Group] = []
+        for n, texts in by_length(filled):
+            at_once = max(1, _SCORES_IN_A_GROUP // (heads * n * n))
+            for first in range(0, len(texts), at_once):
+                own = lengths[texts[first : first + at_once]]
+                mask = None
+                if own[0] < n:
+                    mask = (np.arange(n) < own[:, None])[:, None, None, :]
+                self._groups.append((n, len(own), mask))
+        if (filled > lengths).any():
+            starts, filled_starts = offsets_of(lengths), offsets_of(filled)
+            inside = np.arange(filled_starts[-1]) - np.repeat(filled_starts[:-1], filled)
+            last = np.repeat(lengths - 1, filled)
+            self.rows = np.repeat(starts[:-1], filled) + np.minimum(inside, last)
+            self.back = np.flatnonzero(inside <= last)
+
+    def __iter__(self) -> Iterator[_Group]:
+        return iter(self._groups)
+
+    def __getitem__(self, number: int) -> _Group:
+        return self._groups[number]
+
+
 class _Step:
     """One forward pass over texts that are sorted by length; T tokens in all."""
 
@@ -267,18 +321,21 @@ class _Step:
         config: EncoderConfig,
         parameters: Parameters,
         operations: Operations,
-        lengths: npt.NDArray[np.int64],
+        lengths: Lengths,
         record: list[Array] | None,
     ) -> None:
         self.config = config
         self.parameters = parameters
         self.operations = operations
-        self.groups = [(n, len(texts)) for n, texts in by_length(lengths)]
         self.record = record
         rows = int(lengths.sum())
         self.filling = operations.rows(rows) - rows
         position = np.arange(rows) - np.repeat(offsets_of(lengths)[:-1], lengths)
         self.position = np.append(position, np.zeros(self.filling, np.int64))
+        self.seen: dict[tuple[int, bool], dict[str, Array]] = {}
+        self.groups = _Groups(
+            lengths, lengths if record is not None else operations.lengths(lengths), config.heads
+        )
 
     def run(self, ids: npt.NDArray[np.int64], layers: Sequence[int]) -> list[Array]:
         """States of T tokens and, behind them, of what fills up the rows, after some layers."""
@@ -331,44 +388,53 @@ class _Step:
     def mix(self, query: Array, key: Array, value: Array, i: int) -> Array:
         """Weighted sums within each text: one array operation a group of equal lengths."""
         xp = array_namespace(query)
-        heads = self.config.heads
-        sizes = [
-            (n, min(at_once, count - first))
-            for n, count in self.groups
-            for at_once in [max(1, _SCORES_IN_A_GROUP // (heads * n * n))]
-            for first in range(0, count, at_once)
-        ]
-        rows = [*(n * texts for n, texts in sizes), self.filling]
+        groups, filling = self.groups, value[value.shape[0] - self.filling :]
+        if groups.rows is not None:
+            query, key, value = (take(array, groups.rows) for array in (query, key, value))
+        sizes = [n * texts for n, texts, _ in groups]
+        parts = [split(array[: sum(sizes)], sizes) for array in (query, key, value)]
         mixed = []
-        queries, keys, values = (split(array, rows) for array in (query, key, value))
-        for (n, texts), *parts in zip(sizes, queries, keys, values, strict=False):
-            options = self.visibility(n, i, query)
-            shaped = (xp.reshape(part, (texts, n, part.shape[-1])) for part in parts)
+        for number, ((n, texts, _), *own) in enumerate(zip(groups, *parts, strict=True)):
+            shaped = [xp.reshape(part, (texts, n, part.shape[-1])) for part in own]
+            options = self.visibility(number, self.config.is_local(i), query)
             if self.record is None:
-                part = self.operations.attend(*shaped, heads=heads, **options)
+                part = self.operations.attend(*shaped, heads=self.config.heads, **options)
             else:
                 part, weights = attention.attend_heads(
-                    *shaped, heads=heads, return_weights=True, **options
+                    *shaped, heads=self.config.heads, return_weights=True, **options
                 )
                 self.record.append(weights)
             mixed.append(xp.reshape(part, (texts * n, part.shape[-1])))
+        if groups.back is not None:
+            mixed = [take(mixed[0] if len(mixed) == 1 else xp.concat(mixed, axis=0), groups.back)]
         if self.filling:
-            mixed.append(values[-1])
+            mixed.append(filling)
         return mixed[0] if len(mixed) == 1 else xp.concat(mixed, axis=0)
 
-    def visibility(self, n: int, i: int, like: Array) -> dict[str, Array]:
-        """The bias and mask of layer i for texts of n tokens."""
-        xp = array_namespace(like)
-        options: dict[str, Array] = {}
-        if self.config.relative_buckets:
-            buckets = relative_buckets(n, self.config.relative_buckets)
-            bias = take(self.parameters["attention.relative"], buckets.reshape(-1))
-            options["bias"] = xp.moveaxis(xp.reshape(bias, (n, n, -1)), -1, 0)
-        if self.config.is_local(i) and n > self.config.local_window + 1:
+    def visibility(self, group: int, local: bool, like: Array) -> dict[str, Array]:
+        """The bias or mask of a group in layers with local attention or global; kept for others."""
+        if (group, local) not in self.seen:
+            self.seen[group, local] = self._visibility(*self.groups[group], local, like)
+        return self.seen[group, local]
+
+    def _visibility(
+        self, n: int, texts: int, mask: Flags | None, local: bool, like: Array
+    ) -> dict[str, Array]:
+        xp, where = array_namespace(like), device_of(like)
+        if local and n > self.config.local_window + 1:
             index = np.arange(n)
             near = np.abs(index[:, None] - index) <= self.config.local_window
-            options["mask"] = xp.asarray(near, device=device_of(like))
-        return options
+            mask = near if mask is None else near & mask
+        visible = None if mask is None else xp.asarray(mask, device=where)
+        if not self.config.relative_buckets:
+            return {} if visible is None else {"mask": visible}
+        buckets = relative_buckets(n, self.config.relative_buckets)
+        bias = take(self.parameters["attention.relative"], buckets.reshape(-1))
+        bias = xp.moveaxis(xp.reshape(bias, (n, n, -1)), -1, 0)
+        if visible is not None:
+            never = xp.asarray(-math.inf, dtype=bias.dtype, device=where)
+            bias = xp.where(visible, bias, never)
+        return {"bias": bias}
 
     def rotate(self, states: Array, i: int) -> Array:
         """Rotary positions (Su et al. 2021, https://arxiv.org/abs/2104.09864, section 3.4.2)."""

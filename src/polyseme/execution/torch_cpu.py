@@ -20,6 +20,7 @@ import torch.nn.functional as F  # noqa: N812 -- the name that everyone knows it
 from polyseme.encoder import (
     Activation,
     EncoderConfig,
+    Lengths,
     Operations,
     activate,
     one_after_the_other,
@@ -81,7 +82,18 @@ def operations(parameters: Mapping[str, Tensor], config: EncoderConfig) -> Opera
         attend,
         one_after_the_other,
         rows_of_step,
+        aligned,
     )
+
+
+def aligned(lengths: Lengths) -> Lengths:
+    """Fill texts up to a multiple of 16 tokens in attention.
+
+    Torch's kernel hands what does not fill a vector to scalar code, which takes more than twice as
+    long; and its threads each work in a part of one buffer, where a text's place would show in the
+    result if the parts were not aligned.
+    """
+    return -(-lengths // ALIGNED) * ALIGNED
 
 
 def rows_of_step(rows: int) -> int:
@@ -144,26 +156,22 @@ def attend(
 ) -> Tensor:
     """``attention.attend_heads`` by torch's fused kernel.
 
-    Each thread of the kernel works on up to 32 or more queries in a part of one buffer. A text's
-    place among the threads would show in the result where such a part, or a head, is not aligned;
-    so short texts get more queries, and odd heads more zeros, which are cut off again.
+    n is a multiple of 16, as ``aligned`` makes it. Heads that are not are filled up with zeros,
+    which are cut off again.
     """
-    n, head_dim = query.shape[-2], query.shape[-1] // heads
+    head_dim = query.shape[-1] // heads
     if mask is not None and bias is not None:
         bias = torch.where(mask, bias, -math.inf)
     query, key, value = (
         array.unflatten(-1, (heads, head_dim)).transpose(-2, -3) for array in (query, key, value)
     )
     visible = mask if bias is None else bias.to(query.dtype)
-    more_queries = -n % ALIGNED if n < 2 * ALIGNED else 0
     more_width = -head_dim % ALIGNED
     if more_width:
-        key, value = F.pad(key, (0, more_width)), F.pad(value, (0, more_width))
-    if more_width or more_queries:
-        query = F.pad(query, (0, more_width, 0, more_queries))
+        query, key, value = (F.pad(array, (0, more_width)) for array in (query, key, value))
     if visible is not None:
         # Four axes: with three, torch leaves its fused kernel for one that depends on the batch.
-        visible = F.pad(visible, (0, 0, 0, more_queries))[(None,) * (4 - visible.ndim)]
+        visible = visible[(None,) * (4 - visible.ndim)]
     texts = query.shape[0]
     if texts * heads == 1:
         # A single task would run outside torch's threads, where MKL starts its own and rounds
@@ -172,7 +180,7 @@ def attend(
     mixed = F.scaled_dot_product_attention(
         query, key, value, attn_mask=visible, scale=1 / math.sqrt(head_dim)
     )
-    return mixed[:texts, :, :n, :head_dim].transpose(-2, -3).flatten(-2)
+    return mixed[:texts, ..., :head_dim].transpose(-2, -3).flatten(-2)
 
 
 @lru_cache(maxsize=8)
