@@ -2,11 +2,14 @@
 
     pip install -c constraints.txt ".[bench]"
     python benchmarks/peers.py
+    python benchmarks/peers.py --data DIR --plot docs/peers.svg
 
 Text in, the vectors of all its tokens (or words) out, tokenising included, on the same sentences,
 with the same threads, in one process, in turn. Peers get texts sorted by length and, each, the
 batch size that is best for it on a part of the text. Ratios are against the fastest peer. The
-memory is the peak of a fresh process that does the same work once.
+memory is the peak of a fresh process that does the same work once. With --data, whose wsd/ is
+CoarseWSD-20, the words' senses are told apart by the vectors of every system as `polyseme eval wsd`
+does it, on up to 300 sentences of a word and split, and drawn against the rate.
 """
 
 from __future__ import annotations
@@ -39,6 +42,8 @@ BATCH_SIZES = (8, 16, 32, 64, 128)
 THREADS = 2
 REFERENCE = "sentence-transformers float32"
 STATIC = "Model2Vec"
+SENTENCES_OF_A_WORD = 300
+COLORS = {True: "#1f5fb4", False: "#666666"}
 
 
 def checkpoint() -> Path:
@@ -272,6 +277,76 @@ def agreement(found: Vectors, expected: Vectors) -> tuple[float, float]:
     return float(cosines.min()), float(cosines.mean())
 
 
+class Aligned:
+    """A system as `polyseme eval` takes it: the mean of the vectors of a word's tokens."""
+
+    rung = ""
+
+    def __init__(self, name: str, states: Engine, dim: int, tokenizer: Any) -> None:
+        self.name, self.dim, self._states, self._tokenizer = name, dim, states, tokenizer
+
+    def contextualize(self, texts: Any, *, progress: bool | None = None) -> Any:
+        """The words' vectors."""
+        from polyseme.embedded import EmbeddedTexts
+        from polyseme.packed import mean_of_ranges
+
+        tokens = self._tokenizer(texts)
+        # Without the special tokens at both ends.
+        own = np.concatenate([states[1:-1] for states in self._states(tokens.texts)])
+        vectors = mean_of_ranges(own.astype(np.float32), *tokens.word_tokens.T)
+        return EmbeddedTexts(tokens.texts, tokens.word_offsets, tokens.spans, vectors, tokens.known)
+
+
+def sense_accuracy(name: str, folder: Path, size: int, data: Path) -> float:
+    """Mean accuracy of the ten words' senses, on up to ``SENTENCES_OF_A_WORD`` each."""
+    import polyseme
+    from polyseme.evaluation import wsd
+
+    def shortened(part: Any) -> Any:
+        random = np.random.default_rng(0)
+        rows = np.sort(random.permutation(len(part))[:SENTENCES_OF_A_WORD])
+        return wsd.Occurrences(
+            [part.texts[i] for i in rows], part.positions[rows], part.senses[rows]
+        )
+
+    words = [
+        wsd.AmbiguousWord(word.word, shortened(word.train), shortened(word.test))
+        for word in wsd.read_folder(data / "wsd")
+    ]
+    if name in PEERS:
+        tokenizer = polyseme.load(checkpoint(), backend="numpy").tokenizer
+        return wsd.evaluate(
+            Aligned(name, PEERS[name](folder, size), 384, tokenizer), words
+        ).accuracy
+    model = polyseme.load(backend="numpy").static() if name == STATIC else our_model(name)
+    return wsd.evaluate(model, words).accuracy
+
+
+def draw(rows: dict[str, dict[str, float]], path: Path) -> None:
+    """Word-sense accuracy against tokens a second, one point a system."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(9, 5.5), layout="constrained")
+    for name, row in rows.items():
+        ours = name.startswith("polyseme")
+        axes.plot(row["rate"], row["senses"], "o" if ours else "s", color=COLORS[ours])
+        axes.annotate(
+            name,
+            (row["rate"], row["senses"]),
+            xytext=(4, 4),
+            textcoords="offset points",
+            rotation=30,
+            fontsize=7,
+            color=COLORS[ours],
+        )
+    axes.set_xscale("log")
+    axes.set_xlabel("tokens/s, text to vectors of all tokens, two threads")
+    axes.set_ylabel("CoarseWSD-20, ten words: mean accuracy")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.margins(x=0.15, y=0.15)
+    figure.savefig(path)
+
+
 def peak_memory(name: str, folder: Path, size: int, options: argparse.Namespace) -> float:
     """MB at the peak of a fresh process that runs the system once."""
     arguments = ["--memory-of", name, "--folder", str(folder), "--size", str(size)]
@@ -289,11 +364,15 @@ def main() -> None:
     parser.add_argument("--text", help="a file of one passage a line, .xz or plain")
     parser.add_argument("--sentences", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--data", type=Path, help="holds wsd/; measures senses as well")
+    parser.add_argument("--plot", type=Path, help="where to draw senses against speed")
     parser.add_argument("--only", nargs="+", help="names of systems", default=[])
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--size", type=int, default=32, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.plot and not options.data:
+        parser.error("--plot needs --data")
     texts = sentences(options.sentences, options.text)
     if options.memory_of:
         build(options.memory_of, options.folder, options.size)(texts)
@@ -336,19 +415,23 @@ def compare(folder: Path, texts: list[str], options: argparse.Namespace) -> None
                 else states_of(our_model(name), part)
             )
             rows[name]["least"], rows[name]["mean"] = agreement(found, expected)
+        if options.data:
+            rows[name]["senses"] = sense_accuracy(name, folder, sizes[name], options.data)
         rows[name]["memory"] = peak_memory(name, folder, sizes[name], options)
     fastest = max((rows[name]["rate"] for name in names if name in PEERS), default=float("nan"))
     home = rows.get(REFERENCE, {}).get("rate", float("nan"))
     print(f"{len(texts):,} sentences, {tokens:,} tokens, {THREADS} threads, median of", end=" ")
     print(f"{options.rounds}; x: against the fastest peer, x ST: against {REFERENCE}")
-    heads = ("batch", "tokens/s", "sent./s", "x", "x ST", "MB", "least cos", "mean cos")
+    heads = ("batch", "tokens/s", "sent./s", "x", "x ST", "MB", "least cos", "mean cos", "senses")
     print(f"{'':32}" + "".join(f"{head:>11}" for head in heads))
     for name, row in rows.items():
         rate = row["rate"]
         cells = [f"{sizes[name] or ''}", f"{rate:,.0f}", f"{rate * len(texts) / tokens:,.0f}"]
         cells += [f"{rate / fastest:.2f}", f"{rate / home:.2f}", f"{row['memory']:,.0f}"]
-        cells += [f"{row[key]:.5f}" if key in row else "" for key in ("least", "mean")]
+        cells += [f"{row[key]:.5f}" if key in row else "" for key in ("least", "mean", "senses")]
         print(f"{name:32}" + "".join(f"{cell:>11}" for cell in cells))
+    if options.plot:
+        draw(rows, options.plot)
 
 
 if __name__ == "__main__":
