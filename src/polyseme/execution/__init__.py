@@ -1,8 +1,8 @@
 """The encoder's primitives, faster: the same functions, held against the plain ones in tests.
 
-``numpy_blocks`` is for NumPy, ``torch_cpu`` for torch on a CPU; torch on another device runs the
-plain ones. On a CPU all of them keep the promise that a text's vectors do not depend, to the last
-bit, on what else is in the batch.
+``numpy_blocks`` is for NumPy, ``torch_cpu`` for torch on a CPU, ``torch_eager`` for torch on a GPU
+and for training; ``together`` joins the calls of several threads. On a CPU all of them keep
+the promise that a text's vectors do not depend, to the last bit, on what else is in the batch.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from polyseme.encoder import EncoderConfig, Operations, plain_operations
+from polyseme.encoder import EncoderConfig, Operations
 
 Backend = Literal["numpy", "torch"]
 
@@ -103,7 +103,9 @@ def prepare(
         from polyseme.execution import torch_cpu
 
         return tensors, torch_cpu.operations(tensors, config)
-    return tensors, plain_operations(tensors, config)
+    from polyseme.execution import torch_eager
+
+    return tensors, torch_eager.operations(tensors, config, inference=True)
 
 
 def on_host(array: Any) -> npt.NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""Primitives for torch on any device, with gradients: what training runs on.
+"""Primitives for torch on any device, with gradients: what training and GPUs run on.
 
 The same functions as the plain ones, each as one operation of torch where that has one.
 """
@@ -31,7 +31,13 @@ _ACTIVATIONS: dict[str, Any] = {
 }
 
 
-def operations(parameters: Mapping[str, Tensor], config: EncoderConfig) -> Operations:
+TOKENS = 32
+"""In inference texts are filled up to multiples of these in attention: few kernels to start."""
+
+
+def operations(
+    parameters: Mapping[str, Tensor], config: EncoderConfig, *, inference: bool = False
+) -> Operations:
     """Primitives over torch parameters."""
 
     def linear(states: Tensor, name: str) -> Tensor:
@@ -43,7 +49,8 @@ def operations(parameters: Mapping[str, Tensor], config: EncoderConfig) -> Opera
         activated,
         attend,
         each=one_after_the_other,
-        rows=rows_of_step,
+        rows=(lambda rows: rows) if inference else rows_of_step,
+        lengths=(lambda lengths: -(-lengths // TOKENS) * TOKENS) if inference else lambda n: n,
     )
 
 
