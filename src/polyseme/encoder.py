@@ -427,7 +427,8 @@ class _Step:
         if local and n > self.config.local_window + 1:
             index = np.arange(n)
             near = np.abs(index[:, None] - index) <= self.config.local_window
-            mask = near if mask is None else near & mask
+            # What fills a text up sees itself, lest its weights be of nothing.
+            mask = near if mask is None else near & (mask | np.eye(n, dtype=bool))
         visible = None if mask is None else xp.asarray(mask, device=where)
         if not self.config.relative_buckets:
             return {} if visible is None else {"mask": visible}
