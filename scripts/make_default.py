@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 import polyseme
+from polyseme.contextualizer import Contextualizer
 from polyseme.files import Source, source
 from polyseme.parameter_free import log_prior
 from polyseme.text import Tokenizer
@@ -102,6 +103,11 @@ def main() -> None:
         if student is None:
             return
     assert student is not None
+    finish(student, sources, arguments.output)
+
+
+def finish(student: Contextualizer, sources: Sequence[Source], output: Path) -> None:
+    """Write the model in 8 bits, with its card and the prior of each word piece."""
     counts = np.ones(student.config.vocabulary_size)
     found = count_pieces(sources, student.tokenizer)
     counts[: len(found)] += found
@@ -115,7 +121,7 @@ def main() -> None:
         parameters={**student.checkpoint.parameters, "embeddings.log_prior": prior},
         card=card,
     )
-    student.save_pretrained(arguments.output, dtype="int8")
+    student.save_pretrained(output, dtype="int8")
 
 
 if __name__ == "__main__":

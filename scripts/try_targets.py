@@ -37,6 +37,7 @@ RECIPES = {
     "middle + last + mean": Recipe(middle_share=1, last_share=1, mean_share=1),
     "middle + mean": Recipe(middle_share=1, mean_share=1),
     "middle + 0.7 mean": Recipe(middle_share=1, mean_share=0.7),
+    "middle + 0.5 mean": Recipe(middle_share=1, mean_share=0.5),
     "middle layer": Recipe(middle_share=1, mean_share=0),
     "layer 2 + mean": Recipe(middle_layer=2, mean_share=1),
     "layer 4 + mean": Recipe(middle_layer=4, mean_share=1),
@@ -135,6 +136,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--teacher", required=True, help="checkpoint folder or installed package")
     parser.add_argument("--data", required=True, type=Path, help="holds wic/, sts/ and text/")
+    parser.add_argument("--only", nargs="+", choices=RECIPES, default=list(RECIPES))
     arguments = parser.parse_args()
 
     model = polyseme.load(find_model(arguments.teacher), dtype="bfloat16")
@@ -147,7 +149,8 @@ def main() -> None:
     swaps = order.find_swaps(passages(arguments.data))
     chosen = choose(arguments.data, 400)
     print(f"{'':24}{'pseudo':>8}{'wic':>8}{'sts':>8}{'order':>8}{'cosine':>8}{'same':>8}")
-    for name, recipe in RECIPES.items():
+    for name in arguments.only:
+        recipe = RECIPES[name]
         taught = Taught(name, Teacher(model, recipe, 256, calibration), 256)
         cosines = wic.cosines_of(taught, pairs)
         right = (cosines >= wic.best_threshold(cosines, pairs.same)) == pairs.same

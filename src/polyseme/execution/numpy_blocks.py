@@ -31,6 +31,9 @@ ROWS = 64
 MANY_ROWS = 512
 """Rows of a product where it makes no difference: as many as the cache holds with a weight."""
 
+ROWS_AFTER = 256
+"""Rows of what follows a product: few calls, and still in a core's cache."""
+
 COLUMNS = 16
 """A product's columns are filled up to a multiple of these, the widest tile of a common BLAS."""
 
@@ -121,8 +124,8 @@ class _Map:
             mapped = mapped[:, : self.width].copy()
         if self.bias is None and finish is None:
             return mapped
-        for start in range(0, len(mapped), ROWS):
-            rows = slice(start, start + ROWS)
+        for start in range(0, len(mapped), ROWS_AFTER):
+            rows = slice(start, start + ROWS_AFTER)
             block = mapped[rows]
             if self.bias is not None:
                 block += self.bias
@@ -165,8 +168,8 @@ def rows_at_once(width_in: int, width_out: int, dtype: str) -> int:
 def in_blocks(function: Any, states: Floats) -> Floats:
     """A function of rows, computed over blocks that stay in the cache."""
     result = np.empty_like(states)
-    for start in range(0, len(states), ROWS):
-        result[start : start + ROWS] = function(states[start : start + ROWS])
+    for start in range(0, len(states), ROWS_AFTER):
+        result[start : start + ROWS_AFTER] = function(states[start : start + ROWS_AFTER])
     return result
 
 
@@ -174,9 +177,9 @@ def _normed(states: Floats, weight: Floats, bias: Floats | None, epsilon: float)
     """``encoder.layer_norm`` with few temporaries."""
     width = states.shape[1]
     result = np.empty_like(states)
-    for start in range(0, len(states), ROWS):
-        block = result[start : start + ROWS]
-        own = states[start : start + ROWS]
+    for start in range(0, len(states), ROWS_AFTER):
+        block = result[start : start + ROWS_AFTER]
+        own = states[start : start + ROWS_AFTER]
         np.subtract(own, own.mean(axis=1, keepdims=True), out=block)
         variance = np.einsum("ij,ij->i", block, block)[:, None]
         variance /= width
