@@ -2,7 +2,7 @@
 
     pip install -c constraints.txt ".[bench]"
     python benchmarks/peers.py
-    python benchmarks/peers.py --data DIR --plot docs/peers.svg
+    python benchmarks/peers.py --data DIR --plot docs/pictures/peers.svg
 
 Text in, the vectors of all its tokens (or words) out, tokenising included, on the same sentences,
 with the same threads, in one process, in turn. Peers get texts sorted by length and, each, the
