@@ -240,8 +240,9 @@ def test_the_command_goes_on_with_a_student(
     run(tmp_path / "first", teacher_folder, texts)
     command = ["train", "distil", str(texts), "--teacher", str(teacher_folder)]
     command += ["--student", str(tmp_path / "first"), "-o", str(tmp_path / "second")]
-    result = CliRunner().invoke(app, [*command, "--layers", "1"])
-    assert result.stderr == "polyseme: error: --layers is that of --student: leave it out\n"
+    for option, value in (("--layers", "1"), ("--max-tokens", "9"), ("--start", "random")):
+        result = CliRunner().invoke(app, [*command, option, value])
+        assert result.stderr == f"polyseme: error: {option} is that of --student: leave it out\n"
     command += ["--steps", "2", "--batch-tokens", "64", "--device", "cpu", "--passes", "2"]
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 0, result.stderr

@@ -226,7 +226,7 @@ def distil(
 
     learned = None
     if student is not None:
-        given = [name for name in vars(Shape()) if _given(ctx, name)]
+        given = [name for name in (*vars(Shape()), "tokenizer", "start") if _given(ctx, name)]
         if given:
             raise ValueError(f"--{given[0].replace('_', '-')} is that of --student: leave it out")
         shape, learned = None, load_model(student, "cpu", "float32", "numpy")

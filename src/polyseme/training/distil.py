@@ -101,7 +101,7 @@ class Student:
         words = mean_of_ranges(states, first[there], last[there], sequences.token_rows)
         told = torch.from_numpy(targets.words[there]).to(words.device)
         found = {"words": Loss(cosine_distance(words, told), len(there))}
-        if self.recipe.within_weight:
+        if targets.static is not None:
             static = torch.from_numpy(targets.static[there]).to(words.device)
             found["within words"] = Loss(
                 within_word(words, told, static), len(there), self.recipe.within_weight

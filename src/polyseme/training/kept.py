@@ -36,11 +36,14 @@ def keeping(
 
     def targets(texts: list[str], step: int) -> Targets:
         path = folder / f"{step % batches}.{part}.safetensors"
-        if not path.exists():
+        if path.exists():
+            static = teacher.static(texts)
+        else:
             found = teacher(texts)
+            static = found.static
             arrays = {"words": found.words, "sentences": found.sentences}
             write_whole(path, save({name: a.astype(np.float16) for name, a in arrays.items()}))
         kept = {name: a.astype(np.float32) for name, a in load_file(str(path)).items()}
-        return Targets(kept["words"], kept["sentences"], teacher.static(texts))
+        return Targets(kept["words"], kept["sentences"], static)
 
     return targets

@@ -35,12 +35,12 @@ class Targets:
         words: (n_words, dim) float32.
         sentences: (n_texts, dim) float32.
         static: (n_words, dim) float32, what the words' static vectors alone tell of the unit
-            vectors of ``words``.
+            vectors of ``words``; None where the recipe has no use for it.
     """
 
     words: Floats
     sentences: Floats
-    static: Floats
+    static: Floats | None
 
 
 class Teacher:
@@ -83,6 +83,7 @@ class Teacher:
             self.projection = self.projection @ rotation(
                 told, unit(student.contextualize(list(texts)).vectors)
             )
+        self._within = recipe.within_weight > 0
         table = model.static_vectors(list(texts)).vectors
         self._scale = np.float32(1 / np.sqrt(np.mean(table**2)))
         self._static = least_squares(table * self._scale, unit(sums @ self.projection))
@@ -92,8 +93,10 @@ class Teacher:
         words, sentences = self._sums(texts)
         return Targets(words @ self.projection, sentences @ self.projection, self.static(texts))
 
-    def static(self, texts: Sequence[str]) -> Floats:
+    def static(self, texts: Sequence[str]) -> Floats | None:
         """What the static vectors of the texts' words tell of their targets; see ``Targets``."""
+        if not self._within:
+            return None
         table = self.model.static_vectors(list(texts)).vectors
         told: Floats = linear(table * self._scale, *self._static)
         return told
