@@ -10,6 +10,7 @@ batch; gradients are summed over them, so that the losses are those of one proce
 
 from __future__ import annotations
 
+import atexit
 import json
 import math
 import signal
@@ -65,6 +66,8 @@ class Processes:
             return cls()
         if not dist.is_initialized():
             dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+            # Left to the interpreter's end, its threads may outlive what they use, and abort.
+            atexit.register(dist.destroy_process_group)
         return cls(dist.get_rank(), dist.get_world_size())
 
     def sum(self, tensor: Tensor) -> Tensor:
