@@ -81,6 +81,19 @@ def test_a_share_of_the_texts_is_cut_into_sentences(tmp_path: Path, tokenizer: T
     ]
 
 
+def test_skipped_texts_come_only_when_the_files_start_again(
+    tmp_path: Path, tokenizer: Tokenizer
+) -> None:
+    texts = [f"day {i}" for i in range(1524)]
+    given = sources(tmp_path, one=texts[:1274], two=texts[1274:])
+    stream = batches(given, tokenizer, batch_tokens=64, window=16, skip=250)
+    seen: list[str] = []
+    while len(seen) < 1024 + 1524:
+        seen += next(stream)
+    assert set(seen[:1024]) == set(texts[250:1274])
+    assert set(texts[:250]) < set(seen[1024:])
+
+
 def test_files_without_any_text_are_an_error(tmp_path: Path, tokenizer: Tokenizer) -> None:
     with pytest.raises(ValueError, match=r"one\.txt\.xz: there is no text"):
         next(batches(sources(tmp_path, one=["", "  "]), tokenizer, batch_tokens=8))

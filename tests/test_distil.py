@@ -234,6 +234,34 @@ def test_a_student_goes_on_with_another_teacher(
         run(tmp_path / "third", other, texts, student=first.static(), shape=None)
 
 
+def test_a_student_goes_on_with_some_of_its_layers_and_fewer_heads(
+    tmp_path: Path, teacher_folder: Path, texts: Path
+) -> None:
+    shape = Shape(layers=3, dim=8, heads=4, max_tokens=20)
+    recipe = Recipe(batch_tokens=64, start="random")
+    first = run(tmp_path / "first", teacher_folder, texts, shape=shape, recipe=recipe)
+    options = {"shape": None, "student": first, "steps": Steps(steps=1, learning_rate=1e-9)}
+    second = run(tmp_path / "second", teacher_folder, texts, keep_layers=[1, 3], heads=2, **options)
+    assert (second.config.layers, second.config.heads) == (2, 2)
+    for own, theirs in ((0, 0), (1, 2)):
+        name = "attention.query.weight"
+        np.testing.assert_allclose(
+            second.checkpoint.parameters[f"layers.{own}.{name}"],
+            first.checkpoint.parameters[f"layers.{theirs}.{name}"],
+            atol=1e-6,
+        )
+    told = json.loads((tmp_path / "second" / "recipe.json").read_text())
+    assert (told["keep_layers"], told["heads"]) == ([1, 3], 2)
+    for wrong in ([], [3, 1], [0], [4]):
+        with pytest.raises(ValueError, match="some of the layers 1 to 3"):
+            run(tmp_path / "no", teacher_folder, texts, keep_layers=wrong, **options)
+    with pytest.raises(ValueError, match="heads is 3"):
+        run(tmp_path / "no", teacher_folder, texts, heads=3, **options)
+    with pytest.raises(ValueError, match="change a student"):
+        run(tmp_path / "no", teacher_folder, texts, heads=1)
+    assert not (tmp_path / "no").exists()
+
+
 def test_the_command_goes_on_with_a_student(
     tmp_path: Path, teacher_folder: Path, texts: Path
 ) -> None:

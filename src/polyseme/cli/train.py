@@ -65,6 +65,13 @@ def _given(ctx: typer.Context, name: str) -> bool:
     return source is not None and source.name != "DEFAULT"
 
 
+def _layers(given: str) -> list[int]:
+    try:
+        return [int(number) for number in given.split(",")]
+    except ValueError:
+        raise ValueError(f"--keep-layers is {given!r}: give numbers, such as 1,3") from None
+
+
 @trainings.command(
     epilog="""\b
 Examples:
@@ -131,6 +138,10 @@ def distil(
             metavar="MODEL", help="One that has learned already, to go on with; brings its shape."
         ),
     ] = None,
+    keep_layers: Annotated[
+        str | None,
+        typer.Option(metavar="N,N", help="Of --student: only these layers, counted from 1, go on."),
+    ] = None,
     middle_layer: Annotated[
         int | None,
         typer.Option(help="Layer of the teacher that a word's own part is from.  [default: half]"),
@@ -157,6 +168,9 @@ def distil(
     sentences: Annotated[
         float, typer.Option(help="Share of the texts cut into sentences.")
     ] = Recipe.sentences,
+    skip: Annotated[
+        int, typer.Option(help="Texts at the head of every file to leave out at first.")
+    ] = Recipe.skip,
     start: Annotated[
         Start, typer.Option(help="Layers that attend as the teacher's, or random ones.")
     ] = Start.INHERITED,
@@ -202,6 +216,7 @@ def distil(
         passes,
         start.value,
         seed,
+        skip,
     )
     settings = Steps(
         steps,
@@ -226,7 +241,8 @@ def distil(
 
     learned = None
     if student is not None:
-        given = [name for name in (*vars(Shape()), "tokenizer", "start") if _given(ctx, name)]
+        own = [name for name in (*vars(Shape()), "tokenizer", "start") if name != "heads"]
+        given = [name for name in own if _given(ctx, name)]
         if given:
             raise ValueError(f"--{given[0].replace('_', '-')} is that of --student: leave it out")
         shape, learned = None, load_model(student, "cpu", "float32", "numpy")
@@ -240,6 +256,8 @@ def distil(
         steps=settings,
         tokenizer=None if tokenizer is None else Tokenizer.from_file(tokenizer),
         student=learned,
+        keep_layers=None if keep_layers is None else _layers(keep_layers),
+        heads=heads if student is not None and _given(ctx, "heads") else None,
         device=opened.place.device,
         save_as=save_as.value,
         resume=resume,

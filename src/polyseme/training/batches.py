@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import count, islice
 
 import numpy as np
 
@@ -29,6 +30,7 @@ def batches(
     batch_tokens: int,
     sentences: float = 0.0,
     seed: int = 0,
+    skip: int = 0,
     window: int = 256,
 ) -> Iterator[list[str]]:
     """Endless batches of texts.
@@ -39,6 +41,7 @@ def batches(
         batch_tokens: a batch is full when the next text would make it longer than this.
         sentences: share of the texts that are cut into their sentences.
         seed: of the order, and of which texts are cut.
+        skip: texts at the head of every file that are left out, the first time that it is read.
         window: batches that are held in memory and shuffled; the more, the more alike are the
             lengths of a batch.
 
@@ -46,7 +49,7 @@ def batches(
         ValueError: the files hold no text at all, or a line of one is not what it should be.
     """
     random = np.random.default_rng(seed)
-    stream = _endless(sources, random)
+    stream = _endless(sources, random, skip)
     while True:
         held: list[tuple[int, str]] = []
         tokens = 0
@@ -90,20 +93,23 @@ def _cut(held: list[tuple[int, str]], batch_tokens: int) -> Iterator[list[str]]:
         yield batch
 
 
-def _endless(sources: Sequence[Source], random: np.random.Generator) -> Iterator[str]:
-    while True:
+def _endless(sources: Sequence[Source], random: np.random.Generator, skip: int) -> Iterator[str]:
+    for number in count():
         empty = True
-        for text in _side_by_side([source.texts() for source in sources], random):
+        first = 0 if number else skip
+        files = [islice(source.texts(), first, None) for source in sources]
+        for text in _side_by_side(files, random):
             joined = text if isinstance(text, str) else " ".join(text)
             if joined.strip():
                 empty = False
                 yield joined
-        if empty:
+        if empty and (number or not skip):
             names = ", ".join(source.name for source in sources) or "no file"
             raise ValueError(f"{names}: there is no text to train on")
 
 
-def _side_by_side(files: list[Iterator[Text]], random: np.random.Generator) -> Iterator[Text]:
+def _side_by_side(files: Sequence[Iterator[Text]], random: np.random.Generator) -> Iterator[Text]:
+    files = list(files)
     while files:
         i = int(random.integers(len(files)))
         try:

@@ -40,6 +40,7 @@ from polyseme.training.student import (
     contextualizer,
     inherit,
     initial_parameters,
+    reshaped,
     static_rows,
 )
 from polyseme.training.targets import Targets, Teacher
@@ -160,6 +161,8 @@ def distil(
     steps: Steps | None = None,
     tokenizer: Tokenizer | None = None,
     student: Contextualizer | None = None,
+    keep_layers: Sequence[int] | None = None,
+    heads: int | None = None,
     device: str = "cpu",
     save_as: Stored = "float32",
     resume: bool = False,
@@ -177,6 +180,8 @@ def distil(
         tokenizer: the student's; the teacher's if None.
         student: a small encoder that has learned already and is to go on; it brings its shape,
             its tokenizer and its parameters.
+        keep_layers: the student goes on with these of its layers only, counted from 1.
+        heads: the student goes on with so many heads a layer.
         device: where the student is trained.
         save_as: "float32", or "int8" for a quarter of the size.
         resume: go on from the state in the folder, if there is one.
@@ -196,12 +201,12 @@ def distil(
             raise ValueError(f"{model.name} has no layers: a {what} needs some")
     if student is not None and (shape or tokenizer):
         raise ValueError(f"shape and tokenizer are those of {student.name}: leave them out")
+    if student is None and (keep_layers is not None or heads is not None):
+        raise ValueError("keep_layers and heads change a student: give one, or a shape")
     shape, recipe, steps = shape or Shape(), recipe or Recipe(), steps or Steps()
     processes = Processes.joined()
     if (folder / "state.safetensors").exists() and not resume:
         raise FileExistsError(f"{folder} holds a run already: resume it, or name another folder")
-    if processes.rank == 0:
-        folder.mkdir(parents=True, exist_ok=True)
     own = student.tokenizer if student else tokenizer or teacher.tokenizer
     if tokenizer is not None and recipe.start == "inherited":
         raise ValueError(
@@ -209,6 +214,12 @@ def distil(
         )
     for source in sources:
         source.check()
+    if student:
+        config, start = reshaped(
+            student.config, own_parameters(student), layers=keep_layers, heads=heads
+        )
+    if processes.rank == 0:
+        folder.mkdir(parents=True, exist_ok=True)
 
     def texts() -> Iterator[list[str]]:
         return batches(
@@ -217,21 +228,22 @@ def distil(
             batch_tokens=recipe.batch_tokens,
             sentences=recipe.sentences,
             seed=recipe.seed,
+            skip=recipe.skip,
         )
 
     stream = texts()
     calibration = [text for _ in range(_CALIBRATION_BATCHES) for text in next(stream)]
     dim = student.dim if student else shape.dim
     taught = Teacher(teacher, recipe, dim, calibration, student)
-    if student:
-        config, start = student.config, own_parameters(student)
-    else:
+    if not student:
         config, start = first_parameters(taught, shape, recipe, tokenizer, calibration)
     learner = Student(config, start, own, recipe, device)
     described = {
         "teacher": teacher.name,
         "files": [source.name for source in sources],
         **({"student": student.name} if student else {"shape": asdict(shape)}),
+        **({} if keep_layers is None else {"keep_layers": list(keep_layers)}),
+        **({} if heads is None else {"heads": heads}),
         "recipe": asdict(recipe),
     }
 

@@ -86,6 +86,8 @@ class Recipe:
         passes: how often every batch is taken; its targets are kept on disk from the first time.
         start: "inherited": layers that attend as the teacher's do; or "random".
         seed: of the order of the texts, the masks and the first parameters.
+        skip: texts at the head of every file that are left out at first, as others have been
+            trained on them already.
     """
 
     middle_layer: int | None = None
@@ -101,11 +103,12 @@ class Recipe:
     passes: int = 1
     start: Literal["inherited", "random"] = "inherited"
     seed: int = 0
+    skip: int = 0
 
     def __post_init__(self) -> None:
         shares = ("middle_share", "last_share", "mean_share")
         weights = ("within_weight", "sentence_weight", "masked_word_weight")
-        for name in (*shares, *weights, "seed"):
+        for name in (*shares, *weights, "seed", "skip"):
             _at_least(name, getattr(self, name), 0)
         for name in ("masked", "sentences"):
             if not 0 <= getattr(self, name) <= 1:

@@ -8,6 +8,7 @@ the student's narrower states, by least squares. What is made of the values stay
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -49,6 +50,48 @@ def initial_parameters(
                 if name.endswith(("output.weight", "down.weight")):
                     parameters[name] *= np.float32(0.5)
     return parameters
+
+
+def reshaped(
+    config: EncoderConfig,
+    parameters: Mapping[str, Floats],
+    *,
+    layers: Sequence[int] | None = None,
+    heads: int | None = None,
+) -> tuple[EncoderConfig, dict[str, Floats]]:
+    """A smaller student out of one that has learned: some of its layers, neighbouring heads joined.
+
+    What is left has to learn again how to do without the rest, but keeps its table and what its
+    layers look for (as DistilBERT began with every other layer of BERT: Sanh et al. 2019,
+    https://arxiv.org/abs/1910.01108).
+
+    Args:
+        config: of the student.
+        parameters: of the student.
+        layers: those to keep, counted from 1, in rising order; all if None.
+        heads: of each layer; as many as before if None.
+
+    Raises:
+        ValueError: there are no such layers, or so many heads don't divide the width.
+    """
+    there = range(1, config.layers + 1)
+    kept = list(there if layers is None else layers)
+    if not kept or kept != sorted(set(kept) & set(there)):
+        raise ValueError(
+            f"keep_layers is {kept}: give some of the layers 1 to {config.layers} in their order"
+        )
+    heads = config.heads if heads is None else heads
+    if heads < 1 or config.hidden_size % heads:
+        raise ValueError(
+            f"heads is {heads}: the student's width, {config.hidden_size}, must be a multiple"
+        )
+    found = {name: array for name, array in parameters.items() if not name.startswith("layers.")}
+    for place, layer in enumerate(kept):
+        own = f"layers.{layer - 1}."
+        for name, array in parameters.items():
+            if name.startswith(own):
+                found[f"layers.{place}.{name.removeprefix(own)}"] = array
+    return replace(config, layers=len(kept), heads=heads), found
 
 
 def inherit(
