@@ -13,11 +13,11 @@ import json
 import re
 import secrets
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,7 @@ from polyseme.unpacking import open_unpacked
 
 Floats = npt.NDArray[np.float32]
 Line = tuple[int, str]
+Row = tuple[int, tuple[Any, ...]]
 
 SUFFIXES = {".txt": "txt", ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv"}
 SUFFIXES[".parquet"] = "parquet"
@@ -68,11 +69,11 @@ class Source:
                 raise IsADirectoryError(f"{self.path} is a folder: name the files in it")
             return
         if self.form == "parquet":
-            self._parquet_column()
+            self._check_parquet((self.column,))
             return
         with open_unpacked(self.path) as file:
             if self.form in ("csv", "tsv"):
-                next(self._records(file), None)
+                next(self._records(file, (self.column,)), None)
 
     def texts(self) -> Iterator[Text]:
         """The texts, one after the other.
@@ -80,16 +81,32 @@ class Source:
         Raises:
             ValueError: a line is not what it should be; the message has the file and the line.
         """
+        for number, (value,) in self.rows((self.column,)):
+            yield value if self.form in ("txt", "csv", "tsv") else self._checked(number, value)
+
+    def rows(self, columns: Sequence[str]) -> Iterator[Row]:
+        """The lines' numbers (in Parquet, the rows') and the values of some columns.
+
+        Args:
+            columns: their names; a line of txt is its only column, whatever that is called.
+
+        Raises:
+            ValueError: a line is not what it should be; the message has the file and the line.
+        """
         if self.form == "parquet":
-            yield from self._column()
+            yield from self._columns(columns)
             return
-        read = {"txt": self._plain, "jsonl": self._objects, "csv": self._records}
         with ExitStack() as stack:
             if self.path is None:
                 file: IO[bytes] = sys.stdin.buffer
             else:
                 file = stack.enter_context(open_unpacked(self.path))
-            yield from read.get(self.form, self._records)(file)
+            if self.form == "txt":
+                yield from ((number, (text,)) for number, text in self._plain(file))
+            elif self.form == "jsonl":
+                yield from self._objects(file, columns)
+            else:
+                yield from self._records(file, columns)
 
     def _lines(self, file: IO[bytes]) -> Iterator[Line]:
         for number, line in enumerate(file, 1):
@@ -103,11 +120,11 @@ class Source:
                 ) from None
             yield number, text.removeprefix("\ufeff") if number == 1 else text
 
-    def _plain(self, file: IO[bytes]) -> Iterator[Text]:
-        for _, line in self._lines(file):
-            yield line.removesuffix("\n").removesuffix("\r")
+    def _plain(self, file: IO[bytes]) -> Iterator[Line]:
+        for number, line in self._lines(file):
+            yield number, line.removesuffix("\n").removesuffix("\r")
 
-    def _objects(self, file: IO[bytes]) -> Iterator[Text]:
+    def _objects(self, file: IO[bytes], columns: Sequence[str]) -> Iterator[Row]:
         for number, line in self._lines(file):
             try:
                 row = json.loads(line)
@@ -119,11 +136,12 @@ class Source:
                 raise self._wrong(number, f"JSON nested too deep: {_shown(line)}") from None
             if not isinstance(row, dict):
                 raise self._wrong(number, f"{_shown(row)} is no JSON object")
-            if self.column not in row:
-                raise self._wrong(number, _no_column(self.column, list(row)))
-            yield self._checked(number, row[self.column])
+            for column in columns:
+                if column not in row:
+                    raise self._wrong(number, _no_column(column, list(row)))
+            yield number, tuple(row[column] for column in columns)
 
-    def _records(self, file: IO[bytes]) -> Iterator[Text]:
+    def _records(self, file: IO[bytes], columns: Sequence[str]) -> Iterator[Row]:
         at = 0
 
         def lines() -> Iterator[str]:
@@ -146,27 +164,30 @@ class Source:
                 continue
             if header is None:
                 header = row
-                if header.count(self.column) != 1:
-                    raise self._wrong(start, _no_column(self.column, header))
-                column = header.index(self.column)
+                for column in columns:
+                    if header.count(column) != 1:
+                        raise self._wrong(start, _no_column(column, header))
+                chosen = [header.index(column) for column in columns]
                 continue
             if len(row) != len(header):
                 raise self._wrong(start, f"{len(row)} fields, where the header has {len(header)}")
-            yield row[column]
+            yield start, tuple(row[i] for i in chosen)
         if header is None:
             raise self._wrong(1, "an empty file, not even a header")
 
-    def _column(self) -> Iterator[Text]:
+    def _columns(self, columns: Sequence[str]) -> Iterator[Row]:
+        self._check_parquet(columns)
         import pyarrow.parquet
 
         number = 0
         with pyarrow.parquet.ParquetFile(self.path) as file:
-            for batch in file.iter_batches(columns=[self.column]):
-                for value in batch.column(0).to_pylist():
+            for batch in file.iter_batches(columns=list(columns)):
+                values = [batch.column(column).to_pylist() for column in columns]
+                for row in zip(*values, strict=True):
                     number += 1
-                    yield self._checked(number, value)
+                    yield number, row
 
-    def _parquet_column(self) -> None:
+    def _check_parquet(self, columns: Sequence[str]) -> None:
         try:
             import pyarrow
             import pyarrow.parquet
@@ -178,8 +199,9 @@ class Source:
             names = pyarrow.parquet.read_schema(self.path).names
         except pyarrow.ArrowInvalid as error:
             raise ValueError(f"{self.name}: no Parquet file ({error})") from None
-        if names.count(self.column) != 1:
-            raise ValueError(f"{self.name}: {_no_column(self.column, names)}")
+        for column in columns:
+            if names.count(column) != 1:
+                raise ValueError(f"{self.name}: {_no_column(column, names)}")
 
     def _checked(self, number: int, value: object) -> Text:
         words = value if isinstance(value, list) else [value]

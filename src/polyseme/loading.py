@@ -95,10 +95,12 @@ def load(
     if raw.get("model_type") == "model2vec":
         return _over_vectors(WordVectors.load(path), name, device, dtype, backend)
     if (path / _VECTORS).exists():
-        _, settings, _ = own_config(raw, path / "config.json")
+        config, settings, _ = own_config(raw, path / "config.json")
         vectors = WordVectors.load(path / _VECTORS)
         more = dequantized(read_tensors(path)) if (path / "model.safetensors").exists() else {}
-        return _over_vectors(vectors, name, device, dtype, backend, settings=settings, more=more)
+        return _over_vectors(
+            vectors, name, device, dtype, backend, settings=settings, more=more, config=config
+        )
     checkpoint = read_checkpoint(path, name=name)
     where = place(device=device, dtype=dtype, backend=backend, layers=checkpoint.config.layers)
     model = Contextualizer(checkpoint, Tokenizer.from_file(path / "tokenizer.json"), where)
@@ -130,7 +132,7 @@ def save(
     more = {
         name: array
         for name, array in model.checkpoint.parameters.items()
-        if name != "embeddings.tokens"
+        if name != "embeddings.tokens" or array is not vectors.table
     }
     write_checkpoint(path, replace(model.checkpoint, parameters=more), _card(model), None)
 
@@ -144,17 +146,19 @@ def _over_vectors(
     *,
     settings: ParameterFree | None = _DEFAULT_SETTINGS,
     more: Tensors | None = None,
+    config: EncoderConfig | None = None,
 ) -> Contextualizer:
     rows, dim = vectors.table.shape
+    config = config or EncoderConfig(vocabulary_size=rows, hidden_size=dim)
     checkpoint = Checkpoint(
         name=name,
         model_type=OWN_TYPE,
-        config=EncoderConfig(vocabulary_size=rows, hidden_size=dim),
+        config=config,
         parameters={"embeddings.tokens": vectors.table, **(more or {})},
         parameter_free=settings,
         sentence=Sentence(),
     )
-    where = place(device=device, dtype=dtype, backend=backend, layers=0)
+    where = place(device=device, dtype=dtype, backend=backend, layers=config.layers)
     tokenizer = Tokenizer.from_lookup(vectors.rows)
     return Contextualizer(checkpoint, tokenizer, where, word_vectors=vectors)
 

@@ -16,7 +16,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import islice
@@ -93,23 +93,25 @@ class Metrics:
 
 def train(
     parameters: Parameters,
-    losses: Callable[[list[str], int], dict[str, Loss]],
-    texts: Iterator[list[str]],
+    losses: Callable[[list[Any], int], dict[str, Loss]],
+    texts: Iterator[list[Any]],
     folder: Path,
     settings: Steps,
     *,
     identity: Mapping[str, Any],
     processes: Processes | None = None,
     resume: bool = False,
-    count_tokens: Callable[[list[str]], int] = len,
+    count_tokens: Callable[[list[Any]], int] = len,
     progress: bool | None = None,
+    milestones: Collection[int] = (),
+    enough: Callable[[int], bool] = lambda step: False,
 ) -> None:
     """Train parameters in place.
 
     Args:
         parameters: name -> float32 tensor that requires a gradient.
         losses: (this process's texts of a batch, number of the step) -> losses by name.
-        texts: endless batches of all processes' texts.
+        texts: batches of all processes' texts, or of whatever else ``losses`` takes.
         folder: for the state and the metrics; is there.
         settings: how steps are taken.
         identity: what a run to be resumed must agree on; kept in the state.
@@ -117,6 +119,8 @@ def train(
         resume: go on from the state in the folder, if there is one.
         count_tokens: of texts, for the metrics.
         progress: show a bar on stderr; if None, on long work at a terminal.
+        milestones: steps after which the state is written.
+        enough: is asked after each milestone, and when a run goes on from one, whether to stop.
 
     Raises:
         FloatingPointError: a loss or a gradient is not finite; the folder has the last good state.
@@ -147,7 +151,7 @@ def train(
             )
         )
         advance(step)
-        while step < settings.steps:
+        while step < settings.steps and not (step in milestones and enough(step)):
             batch = next(texts)
             values, norm = _gradients(
                 parameters, losses, batch, step=step, settings=settings, processes=processes
@@ -188,7 +192,8 @@ def train(
                     with log.open("a", encoding="utf-8") as file:
                         file.write(json.dumps(asdict(line)) + "\n")
                 since, since_tokens, logged = [], 0, now
-            due = now - saved > 60 * settings.checkpoint_minutes or step == settings.steps
+            due = now - saved > 60 * settings.checkpoint_minutes or step in milestones
+            due = due or step == settings.steps
             if processes.rank == 0 and (due or interrupted()):
                 _write_state(state, parameters, optimizer, step=step, tokens=tokens, identity=told)
                 saved = now
@@ -213,8 +218,8 @@ def _interruptions() -> Iterator[Callable[[], bool]]:
 
 def _gradients(
     parameters: Parameters,
-    losses: Callable[[list[str], int], dict[str, Loss]],
-    batch: list[str],
+    losses: Callable[[list[Any], int], dict[str, Loss]],
+    batch: list[Any],
     *,
     step: int,
     settings: Steps,
