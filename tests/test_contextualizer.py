@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -337,3 +339,10 @@ def test_a_model_names_itself() -> None:
     assert repr(model) == (
         "Contextualizer('polyseme-small', learned, 3 x 256, numpy on cpu in float32)"
     )
+
+
+def test_a_model_goes_through_pickle(model: Contextualizer) -> None:
+    again = pickle.loads(pickle.dumps(model))
+    for text in TEXTS:
+        assert (again.contextualize(text).vectors == model.contextualize(text).vectors).all()
+    assert copy.deepcopy(model) is model

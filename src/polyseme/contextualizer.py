@@ -111,6 +111,13 @@ class Contextualizer:
         where = f"{self.place.backend} on {self.place.device} in {self.place.dtype}"
         return f"Contextualizer({self.name!r}, {self.rung}, {self.layers} x {self.dim}, {where})"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _made, (self.checkpoint, self.tokenizer, self.place, self.word_vectors)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Contextualizer:
+        # Nothing changes a model, so that estimators that hold one can be cloned at no cost.
+        return self
+
     @overload
     def contextualize(
         self,
@@ -540,6 +547,12 @@ class Contextualizer:
 
         context: AbstractContextManager[Any] = torch.inference_mode()
         return context
+
+
+def _made(
+    checkpoint: Checkpoint, tokenizer: Tokenizer, where: Place, word_vectors: WordVectors | None
+) -> Contextualizer:
+    return Contextualizer(checkpoint, tokenizer, where, word_vectors=word_vectors)
 
 
 def _checked_stream(texts: Iterator[Any]) -> Iterator[Text]:

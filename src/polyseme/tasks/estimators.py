@@ -91,6 +91,7 @@ class Task(BaseEstimator):  # type: ignore[misc]
     """Of a table that examples are taken from."""
 
     _size = 1
+    _classifies: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -233,7 +234,7 @@ class Task(BaseEstimator):  # type: ignore[misc]
         write_whole(path / _HEAD, save({n: np.ascontiguousarray(a) for n, a in arrays.items()}))
         told = {
             "estimator": type(self).__name__,
-            "labels": list(self.classes_),
+            "labels": self.classes_.tolist(),
             "kind": self.kind_,
             "temperature": self.head_.temperature,
             "train": self.train,
@@ -264,6 +265,15 @@ class Task(BaseEstimator):  # type: ignore[misc]
         found.model_ = load(path, **options)
         found.report_ = Report(**told["report"])
         return found
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        if self._classifies:
+            from sklearn.utils import ClassifierTags
+
+            # Cross-validation then keeps the labels' shares.
+            tags.estimator_type, tags.classifier_tags = "classifier", ClassifierTags()
+        return tags
 
     def _example(
         self, example: Any, label: Any, *, labelled: bool
@@ -483,10 +493,12 @@ class SpanClassifier(Task):
     end. See ``Task`` for the arguments.
 
     Example:
-        >>> texts = ["I sat on the bank of the river.", "The bank raised its rates."] * 4
+        >>> texts = ["I sat on the bank of the river.", "The bank raised its rates.",
+        ...          "We fished from the bank of a stream.", "My bank lends money to firms.",
+        ...          "Trees grew on the muddy bank of the lake.", "The bank closed her account."]
         >>> told = SpanClassifier(train="head", held_out=0.0)
-        >>> told = told.fit([(text, "bank") for text in texts], ["shore", "money"] * 4)
-        >>> told.predict([("A bank lends money.", "bank")]).tolist()
+        >>> told = told.fit([(text, "bank") for text in texts], ["shore", "money"] * 3)
+        >>> told.predict([("A bank offers loans and savings.", "bank")]).tolist()
         ['money']
     """
 
@@ -531,6 +543,8 @@ class WordTagger(Task):
         >>> told.predict(["Bob sings"])
         [['B', 'O']]
     """
+
+    _classifies = False
 
     def _example(
         self, example: Any, label: Any, *, labelled: bool

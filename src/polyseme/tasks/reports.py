@@ -118,4 +118,5 @@ def report_of_labels(
 
 def report_of_scores(said: Doubles, right: Doubles, *, loss: list[float]) -> Report:
     """The report of scores, (n, 1) each."""
-    return Report([], spearman=spearman(said[:, 0], right[:, 0]), loss=loss)
+    found = spearman(said[:, 0], right[:, 0]) if len(right) else None
+    return Report([], spearman=found, loss=loss)

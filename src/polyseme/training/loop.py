@@ -151,7 +151,7 @@ def train(
             )
         )
         advance(step)
-        while step < settings.steps and not (step in milestones and enough(step)):
+        while not (step in milestones and enough(step)) and step < settings.steps:
             batch = next(texts)
             values, norm = _gradients(
                 parameters, losses, batch, step=step, settings=settings, processes=processes

@@ -2,9 +2,9 @@
 
 A model, units with targets, and a head that was fitted on the model's frozen vectors go in; the
 same model with other queries, keys and values (or with all of its parameters changed) comes out,
-and its head. Where a model has no layers, it gets one of attention, which at first does what
-parameter-free attention does. After each pass over the examples the loss on a held-out part is
-measured, and the best state kept.
+and its head. Where a model has no layers, it gets one of attention, which begins much as
+parameter-free attention. After each pass over the examples the loss on a held-out part is measured,
+and the best state kept.
 """
 
 from __future__ import annotations
@@ -296,10 +296,12 @@ def epoch_batches(
 
 
 def with_attention(model: Contextualizer) -> Contextualizer:
-    """The model itself, or, without layers, one that at first attends parameter-free.
+    """The model itself, or, without layers, one that begins much as parameter-free attention.
 
-    Its scores are dot products of normed vectors over the temperature of parameter-free attention;
-    values and output are the vectors themselves, and the feed-forward network gives nothing yet.
+    Each head begins with the cosines of its share of the normed vectors' dimensions, over the
+    temperature of parameter-free attention, as scores; values and output are the vectors
+    themselves. The word itself is added, as in every layer; the feed-forward network gives nothing
+    yet.
     """
     if model.config.layers:
         return model
