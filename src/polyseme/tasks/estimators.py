@@ -7,6 +7,7 @@ below the head learn if asked to, and calibrates the probabilities on the held-o
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -205,6 +206,21 @@ class Task(BaseEstimator):  # type: ignore[misc]
         features, _ = self._seen(X)
         return self._said(features)
 
+    def judged(self, X: Any) -> list[dict[str, Any]]:
+        """For each example, as JSON takes it: label and probabilities, or the score."""
+        self._check_fitted()
+        features, units = self._seen(X)
+        said = self._said(features)
+        if self.kind_ == "score":
+            return [{"score": float(value)} for value in said]
+        names = [str(label) for label in self.classes_.tolist()]
+        shares = [
+            dict(zip(names, row.tolist(), strict=True))
+            for row in self.head_.probabilities(features)
+        ]
+        told = said if isinstance(said, list) else said.tolist()
+        return self._lines(told, shares, units)
+
     def score(self, X: Any, y: Any) -> float | None:
         """Share of examples that are judged rightly, in all of their labels; Spearman of scores.
 
@@ -222,6 +238,15 @@ class Task(BaseEstimator):  # type: ignore[misc]
         if not len(units):
             raise ValueError("there is no example to evaluate on")
         return self._report(self._features(self.model_, units), self._targets(labels), [])
+
+    def check(self, X: Any, y: Any = None) -> None:
+        """See that examples can be used, and labels were there in training, without any work.
+
+        Raises:
+            UnusableError: some can't; it lists them by row.
+        """
+        labels = None if y is None else _as_list(y)
+        self._units(listed(X, self.columns), labels, known=hasattr(self, "classes_"))
 
     def save_pretrained(self, folder: str | os.PathLike[str], *, dtype: Stored = "float32") -> None:
         """Write the model and its head; ``polyseme.load`` opens the model, ``open_task`` both."""
@@ -292,6 +317,14 @@ class Task(BaseEstimator):  # type: ignore[misc]
         """The numbers beside the vectors."""
         return nothing
 
+    def _lines(
+        self, said: list[Any], shares: list[dict[str, float]], units: Units
+    ) -> list[dict[str, Any]]:
+        return [
+            {"label": label, "probabilities": share}
+            for label, share in zip(said, shares, strict=True)
+        ]
+
     def _check_options(self) -> None:
         for name, allowed in (
             ("train", ("head", "attention", "all")),
@@ -354,7 +387,7 @@ class Task(BaseEstimator):  # type: ignore[misc]
         return units, np.asarray(kept, np.int64), told
 
     def _check_label(self, label: Any, *, known: bool) -> None:
-        several = _labels_of(label)
+        several = labels_of(label)
         if label is None or (isinstance(label, float) and math.isnan(label)):
             raise ValueError("the label is missing")
         if known and self.kind_ != "score":
@@ -368,7 +401,7 @@ class Task(BaseEstimator):  # type: ignore[misc]
             row = several.index(not several[0])
             raise ValueError(f"labels are lists or single ones: {labels[0]!r} and {labels[row]!r}")
         try:
-            found = np.asarray(sorted({one for label in labels for one in _labels_of(label)}))
+            found = np.asarray(sorted({one for label in labels for one in labels_of(label)}))
         except TypeError:
             raise ValueError("labels must be of one type: all strings, or all numbers") from None
         if len(found) < 2 and not several[0]:
@@ -377,7 +410,7 @@ class Task(BaseEstimator):  # type: ignore[misc]
 
     def _count(self, labels: list[Any]) -> None:
         """Count the labels, and warn if they are very unequal."""
-        counts = Counter(one for label in labels for one in _labels_of(label))
+        counts = Counter(one for label in labels for one in labels_of(label))
         self.counts_ = dict(counts.most_common()) if self.kind_ != "score" else {}
         if self.kind_ == "one" and self.class_weight is None and len(counts) > 1:
             (most, many), *_, (least, few) = counts.most_common()
@@ -395,7 +428,7 @@ class Task(BaseEstimator):  # type: ignore[misc]
         place = {label: i for i, label in enumerate(self.classes_.tolist())}
         targets = np.zeros((len(labels), len(place)))
         for row, given in enumerate(labels):
-            for label in _labels_of(given):
+            for label in labels_of(given):
                 targets[row, place[label]] = 1
         return targets
 
@@ -564,6 +597,12 @@ class WordTagger(Task):
     def _beside(self) -> Beside:
         return writing
 
+    def _lines(
+        self, said: list[Any], shares: list[dict[str, float]], units: Units
+    ) -> list[dict[str, Any]]:
+        ranges = list(itertools.pairwise(units.offsets.tolist()))
+        return [{"label": said[a:b], "probabilities": shares[a:b]} for a, b in ranges]
+
     def predict_proba(self, X: Any) -> list[Doubles]:
         """For each text, (n_words, k) calibrated probabilities of the labels of ``classes_``."""
         self._check_fitted()
@@ -638,7 +677,8 @@ def open_task(folder: str | os.PathLike[str], **options: Any) -> Task:
     return opened
 
 
-def _labels_of(label: Any) -> Sequence[Any]:
+def labels_of(label: Any) -> Sequence[Any]:
+    """The labels of a row: its one label, or several."""
     return list(label) if isinstance(label, (list, tuple, set, frozenset)) else [label]
 
 

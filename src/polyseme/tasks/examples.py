@@ -8,7 +8,7 @@ gives the vectors of all. What can't be used is found before any work is done, a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -123,17 +123,20 @@ class UnusableError(ValueError):
     """Examples that can't be used.
 
     Attributes:
-        reasons: row (from 0) -> why.
+        reasons: row (from 0), or the place in a file -> why.
     """
 
-    def __init__(self, reasons: dict[int, str], total: int, hint: str = "") -> None:
-        shown = [f"row {row}: {why}" for row, why in list(reasons.items())[:_SHOWN]]
+    def __init__(self, reasons: Mapping[Any, str], total: int, hint: str = "") -> None:
+        shown = [
+            f"{place if isinstance(place, str) else f'row {place}'}: {why}"
+            for place, why in list(reasons.items())[:_SHOWN]
+        ]
         if len(reasons) > _SHOWN:
             shown.append(f"and {len(reasons) - _SHOWN} more")
         super().__init__(
             f"{len(reasons)} of {total} examples can't be used{hint}: " + "; ".join(shown)
         )
-        self.reasons = reasons
+        self.reasons = dict(reasons)
 
 
 def listed(examples: Any, columns: Sequence[str]) -> list[Any]:
