@@ -15,12 +15,17 @@ MODULES = sorted(
     for module in pkgutil.walk_packages(polyseme.__path__, "polyseme.")
     if module.name != "polyseme.__main__"
 )
+NEEDED = {
+    "torch": ("torch_cpu", "torch_eager", "distil", "loop", "losses", "task"),
+    "sklearn": ("sklearn", "estimators", "reports"),
+}
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_examples_run(name: str) -> None:
-    if name.rpartition(".")[2] in ("torch_cpu", "torch_eager", "distil", "loop", "losses"):
-        pytest.importorskip("torch", reason="this module is for torch")
+    for library, modules in NEEDED.items():
+        if name.rpartition(".")[2] in modules:
+            pytest.importorskip(library, reason=f"this module is for {library}")
     result = doctest.testmod(import_module(name))
     assert result.failed == 0
 

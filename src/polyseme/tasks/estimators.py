@@ -248,6 +248,15 @@ class Task(BaseEstimator):  # type: ignore[misc]
         labels = None if y is None else _as_list(y)
         self._units(listed(X, self.columns), labels, known=hasattr(self, "classes_"))
 
+    def units(self, X: Any) -> Units:
+        """The places of examples.
+
+        Raises:
+            UnusableError: examples can't be used.
+        """
+        found, _, _ = self._units(listed(X, self.columns), None)
+        return found
+
     def save_pretrained(self, folder: str | os.PathLike[str], *, dtype: Stored = "float32") -> None:
         """Write the model and its head; ``polyseme.load`` opens the model, ``open_task`` both."""
         from safetensors.numpy import save
@@ -492,7 +501,7 @@ class Task(BaseEstimator):  # type: ignore[misc]
         return features_of(model, units, self._beside(), pairs=pairs, progress=self.progress)
 
     def _seen(self, X: Any) -> tuple[npt.NDArray[np.float32], Units]:
-        units, _, _ = self._units(listed(X, self.columns), None)
+        units = self.units(X)
         if not len(units):
             width = len(self.head_.mean)
             return np.zeros((0, width), np.float32), units
