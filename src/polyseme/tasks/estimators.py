@@ -168,6 +168,7 @@ class Task(BaseEstimator):  # type: ignore[misc]
             features[learned],
             targets[learned],
             self.kind_,
+            plain=features.shape[1] - model.dim * self._size,
             groups=None if belongs is None else np.repeat(belongs, np.diff(rows))[learned],
             weights=labelled.weights[learned],
         )

@@ -23,6 +23,8 @@ Kind = Literal["one", "several", "score"]
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Values of C that are tried: the smaller, the more the weights are held back."""
 
+PROMINENCE = 4.0
+
 _FOLDS = 5
 _ROWS_OF_A_CHOICE = 4000
 _SURE = 30.0
@@ -37,7 +39,7 @@ class Head:
         weight: (k, d).
         bias: (k,).
         mean: (d,) of the features it was fitted on.
-        scale: (d,) their standard deviation.
+        scale: (d,) their standard deviation, less for plain numbers; see ``fit_head``.
         temperature: what z is divided by before it becomes a probability.
     """
 
@@ -102,6 +104,7 @@ def fit_head(
     targets: Doubles,
     kind: Kind,
     *,
+    plain: int = 0,
     groups: npt.NDArray[Any] | None = None,
     weights: Doubles | None = None,
 ) -> Head:
@@ -111,6 +114,9 @@ def fit_head(
         features: (n, d).
         targets: (n, k) 1 for a label that a row has, 0 for others; (n, 1) scores.
         kind: of the head.
+        plain: how many of the last features are plain numbers: they are few and each says something
+            by itself, so they are taken ``PROMINENCE`` times, which holds their weights back less
+            than those of a vector's dimensions.
         groups: (n,) what each row belongs to: groups are not torn apart when the strength of the
             regression is chosen by cross-validation.
         weights: (n,) of the rows; 1 if None.
@@ -120,6 +126,7 @@ def fit_head(
     """
     mean, scale = features.mean(axis=0, dtype=np.float64), features.std(axis=0, dtype=np.float64)
     scale = np.where(scale > 1e-6, scale, 1.0)
+    scale[len(scale) - plain :] /= PROMINENCE
     given = (features - mean) / scale
     weights = np.ones(len(given)) if weights is None else weights
     losses = np.zeros(len(STRENGTHS))
