@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from polyseme.encoder import EncoderConfig, parameter_shapes
 from polyseme.families import FAMILIES, Field
+from polyseme.hub import reason
 from polyseme.parameter_free import ParameterFree
 
 OWN_TYPE = "polyseme"
@@ -30,11 +31,15 @@ Stored = Literal["float32", "int8"]
 
 _WEIGHTS = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
+_VECTORS = "vectors.safetensors"
 _HUB_FILES = [
     "config.json",
     "model*.safetensors",
     _INDEX,
+    _VECTORS,
     "tokenizer.json",
+    "task.json",
+    "head.safetensors",
     "modules.json",
     "*_Pooling/config.json",
     "README.md",
@@ -80,12 +85,22 @@ class Checkpoint:
 
 
 def resolve(
-    source: str | os.PathLike[str], *, revision: str | None = None, token: str | None = None
+    source: str | os.PathLike[str],
+    *,
+    revision: str | None = None,
+    token: str | None = None,
+    files: Sequence[str] = (),
 ) -> Path:
     """The local path of a file, a folder or a hub id.
 
     A hub id is looked up in the local hub cache first; the network is asked only for what is not
     there, and never with HF_HUB_OFFLINE=1. HF_HOME, HF_HUB_CACHE and HF_TOKEN are honoured.
+
+    Args:
+        source: a path or a hub id.
+        revision: branch, tag or commit of a hub id.
+        token: for private repositories.
+        files: without these, what the cache has is not enough, besides what every model needs.
 
     Raises:
         FileNotFoundError: nothing is there, neither as a path nor, as far as can be seen, on the
@@ -98,7 +113,11 @@ def resolve(
     if name.count("/") > 1 or name.startswith((".", "/", "~")) or "\\" in name or not name:
         raise FileNotFoundError(f"{name!r}: no such file or folder")
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.errors import (  # type: ignore[attr-defined]
+        HFValidationError,
+        HTTPError,
+        LocalEntryNotFoundError,
+    )
 
     options: dict[str, Any] = {
         "repo_id": name,
@@ -108,7 +127,7 @@ def resolve(
     }
     try:
         folder = Path(snapshot_download(local_files_only=True, **options))
-        if _is_complete(folder):
+        if _is_complete(folder) and all((folder / file).exists() for file in files):
             return folder
     except (LocalEntryNotFoundError, HFValidationError):
         pass
@@ -118,11 +137,10 @@ def resolve(
         raise FileNotFoundError(
             f"{name}: no such file or folder, and no hub id ({error})"
         ) from None
-    except (HfHubHTTPError, OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    except (HTTPError, OSError, ValueError) as error:
         raise FileNotFoundError(
             f"{name}: no such file or folder here, not in the hub cache, and the hub could not "
-            f"deliver it ({reason})"
+            f"deliver it ({reason(error)})"
         ) from error
 
 
@@ -291,6 +309,8 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def _is_complete(folder: Path) -> bool:
     """Whether a cached snapshot has everything that loading needs."""
+    if (folder / _VECTORS).exists():
+        return (folder / "config.json").exists()
     if not (folder / "config.json").exists() or not (folder / "tokenizer.json").exists():
         return False
     if (folder / _INDEX).exists():

@@ -25,6 +25,7 @@ from polyseme.encoder import EncoderConfig, encode, encode_layers
 from polyseme.execution import Place, on_host, prepare
 from polyseme.execution.threads import processors
 from polyseme.execution.together import Together
+from polyseme.hub import push
 from polyseme.inputs import Text, as_list, batches, checked, is_stream
 from polyseme.packed import Packed, mean_of_ranges, offsets_of, take
 from polyseme.parameter_free import ParameterFree, contextualize_packed, log_prior
@@ -333,6 +334,44 @@ class Contextualizer:
         from polyseme.loading import save
 
         save(self, folder, dtype=dtype)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool | None = None,
+        token: str | None = None,
+        revision: str | None = None,
+        commit_message: str | None = None,
+        dtype: Stored = "float32",
+    ) -> str:
+        """Upload the model to the Hugging Face hub, where ``polyseme.load(repo_id)`` finds it.
+
+        Args:
+            repo_id: "user/name"; made if it is not there.
+            private: whether a new repository is; None for the default of the account.
+            token: with the right to write; by default HF_TOKEN or what `hf auth login` kept.
+            revision: branch, made if it is not there; None for main.
+            commit_message: None for "Upload with polyseme".
+            dtype: see ``save_pretrained``.
+
+        Returns:
+            The URL of the commit.
+
+        Raises:
+            ValueError: a malformed repo_id, an unknown dtype, or "int8" for word vectors.
+            PermissionError: there is no token, or it doesn't allow this.
+            ConnectionError: the hub can't be reached, or HF_HUB_OFFLINE is set.
+            OSError: the hub refuses for another reason.
+        """
+        return push(
+            lambda folder: self.save_pretrained(folder, dtype=dtype),
+            repo_id,
+            private=private,
+            token=token,
+            revision=revision,
+            commit_message=commit_message,
+        )
 
     def static_vectors(self, texts: list[Text]) -> EmbeddedTexts:
         """The words of the texts with their static vectors, before any context."""

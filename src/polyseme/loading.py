@@ -28,6 +28,7 @@ from polyseme.checkpoints import (
 from polyseme.contextualizer import Contextualizer
 from polyseme.encoder import EncoderConfig
 from polyseme.execution import place
+from polyseme.hub import FOLDER
 from polyseme.parameter_free import ParameterFree
 from polyseme.text import Tokenizer
 from polyseme.vectors import WordVectors
@@ -36,6 +37,16 @@ BUNDLED = Path(__file__).parent / "data" / "default"
 BUNDLED_NAME = "polyseme-small"
 
 _VECTORS = "vectors.safetensors"
+_HEAD = """---
+library_name: polyseme
+pipeline_tag: feature-extraction
+tags:
+- polyseme
+- word-vectors
+- self-attention
+---
+
+"""
 _DEFAULT_SETTINGS = ParameterFree()
 
 
@@ -163,28 +174,30 @@ def _over_vectors(
     return Contextualizer(checkpoint, tokenizer, where, word_vectors=vectors)
 
 
-def _card(model: Contextualizer) -> str:
-    """A model card with the head that the hub reads."""
-    kept = model.checkpoint.card
-    if kept:
-        return kept
-    return f"""---
-library_name: polyseme
-tags:
-- word-vectors
-- self-attention
----
+def made_from(model: Contextualizer) -> str:
+    """The model's name for others: a hub id, or the last part of a path on this machine."""
+    path = Path(model.name)
+    return path.name if path.is_absolute() or path.exists() else model.name
 
-# A polyseme model
+
+def _card(model: Contextualizer) -> str:
+    """A model card with the head that the hub reads; a card that it came with is kept."""
+    kept = model.checkpoint.card
+    if kept.startswith("---"):
+        return kept
+    return _HEAD + (
+        kept
+        or f"""# A polyseme model
 
 Rung: {model.rung}. Vectors: {model.dim} wide. Steps of context: {model.layers}.
 
-Made from {model.name!r}; its licence holds for these weights too.
+Made from {made_from(model)!r}; its licence holds for these weights too.
 
 ```python
 import polyseme
 
-model = polyseme.load("FOLDER")
+model = polyseme.load("{FOLDER}")
 model.contextualize("Apple just launched a new iPhone.")["Apple"]
 ```
 """
+    )

@@ -22,9 +22,10 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from polyseme.checkpoints import Stored, write_whole
+from polyseme.checkpoints import Stored, resolve, write_whole
 from polyseme.contextualizer import Contextualizer
-from polyseme.loading import load
+from polyseme.hub import FOLDER, push
+from polyseme.loading import load, made_from
 from polyseme.packed import offsets_of
 from polyseme.tasks.examples import (
     WHOLE,
@@ -276,10 +277,42 @@ class Task(BaseEstimator):  # type: ignore[misc]
             "report": self.report_.to_dict(),
         }
         write_whole(path / _TASK, (json.dumps(told, indent=2) + "\n").encode())
+        write_whole(path / "README.md", self._card().encode())
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool | None = None,
+        token: str | None = None,
+        revision: str | None = None,
+        commit_message: str | None = None,
+        dtype: Stored = "float32",
+    ) -> str:
+        """Upload model and head to the Hugging Face hub, where ``open_task(repo_id)`` finds them.
+
+        Arguments, the URL that is returned and errors are those of ``Contextualizer.push_to_hub``.
+
+        Raises:
+            AttributeError: nothing was fitted.
+        """
+        self._check_fitted()
+        return push(
+            lambda folder: self.save_pretrained(folder, dtype=dtype),
+            repo_id,
+            private=private,
+            token=token,
+            revision=revision,
+            commit_message=commit_message,
+        )
 
     @classmethod
     def from_pretrained(cls, folder: str | os.PathLike[str], **options: Any) -> Any:
-        """Open what ``save_pretrained`` wrote; options are those of ``polyseme.load``.
+        """Open what ``save_pretrained`` wrote, or ``push_to_hub`` sent.
+
+        Args:
+            folder: or a hub id.
+            **options: those of ``polyseme.load``.
 
         Raises:
             FileNotFoundError: there is no trained task.
@@ -287,17 +320,15 @@ class Task(BaseEstimator):  # type: ignore[misc]
         """
         from safetensors.numpy import load_file
 
-        path = Path(folder)
-        if not (path / _TASK).exists():
-            raise FileNotFoundError(f"{path / _TASK} is missing: {path} holds no trained task")
+        path = _trained(folder, options)
         told = json.loads((path / _TASK).read_text(encoding="utf-8"))
         if told["estimator"] != cls.__name__:
-            raise ValueError(f"{path} holds a {told['estimator']}, not a {cls.__name__}")
+            raise ValueError(f"{folder} holds a {told['estimator']}, not a {cls.__name__}")
         found = cls(str(path), train=told["train"])
         found.classes_, found.kind_ = np.asarray(told["labels"]), told["kind"]
         arrays = load_file(str(path / _HEAD))
         found.head_ = Head(told["kind"], temperature=told["temperature"], **arrays)
-        found.model_ = load(path, **options)
+        found.model_ = load(folder, **options)
         found.report_ = Report(**told["report"])
         return found
 
@@ -309,6 +340,35 @@ class Task(BaseEstimator):  # type: ignore[misc]
             # Cross-validation then keeps the labels' shares.
             tags.estimator_type, tags.classifier_tags = "classifier", ClassifierTags()
         return tags
+
+    def _card(self) -> str:
+        """A model card with the head that the hub reads."""
+        report, kind = self.report_, type(self).__name__
+        judged = "Nothing was held out to judge it on."
+        if report.accuracy is not None:
+            judged = f"Accuracy on held-out examples: {report.accuracy:.3f}."
+        elif report.spearman is not None:
+            judged = f"Spearman on held-out pairs: {report.spearman:.3f}."
+        return f"""---
+library_name: polyseme
+tags:
+- polyseme
+- word-vectors
+- self-attention
+---
+
+# A {kind} of polyseme
+
+{judged} Per label: `task.json`.
+
+Made from {made_from(self.model_)!r}; its licence holds for these weights too.
+
+```python
+from polyseme.tasks import open_task
+
+task = open_task("{FOLDER}")
+```
+"""
 
     def _example(
         self, example: Any, label: Any, *, labelled: bool
@@ -671,20 +731,31 @@ ESTIMATORS: dict[str, type[Task]] = {
 
 
 def open_task(folder: str | os.PathLike[str], **options: Any) -> Task:
-    """Open a trained task of whatever kind; options are those of ``polyseme.load``.
+    """Open a trained task of whatever kind.
+
+    Args:
+        folder: or a hub id.
+        **options: those of ``polyseme.load``.
 
     Raises:
         FileNotFoundError: there is none.
         ValueError: it was made by an estimator that this version doesn't know.
     """
-    path = Path(folder) / _TASK
-    if not path.exists():
-        raise FileNotFoundError(f"{path} is missing: {folder} holds no trained task")
+    path = _trained(folder, options) / _TASK
     name = json.loads(path.read_text(encoding="utf-8")).get("estimator")
     if name not in ESTIMATORS:
         raise ValueError(f"{path}: unknown estimator {name!r}; known are {', '.join(ESTIMATORS)}")
     opened: Task = ESTIMATORS[name].from_pretrained(folder, **options)
     return opened
+
+
+def _trained(folder: str | os.PathLike[str], options: dict[str, Any]) -> Path:
+    """Where the files of a trained task are; from the hub, if need be."""
+    revision, token = options.get("revision"), options.get("token")
+    path = resolve(folder, revision=revision, token=token, files=(_TASK, _HEAD))
+    if not (path / _TASK).exists():
+        raise FileNotFoundError(f"{path / _TASK} is missing: {folder} holds no trained task")
+    return path
 
 
 def labels_of(label: Any) -> Sequence[Any]:
