@@ -21,6 +21,8 @@ MODULES = sorted(
 def test_examples_run(name: str) -> None:
     if name.rpartition(".")[2] in ("torch_cpu", "torch_eager", "distil", "loop", "losses"):
         pytest.importorskip("torch", reason="this module is for torch")
+    if name == "polyseme.spacy":
+        pytest.importorskip("spacy", reason="this module is for spaCy")
     result = doctest.testmod(import_module(name))
     assert result.failed == 0
 
