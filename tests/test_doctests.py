@@ -17,6 +17,7 @@ MODULES = sorted(
 )
 NEEDED = {
     "torch": ("torch_cpu", "torch_eager", "distil", "loop", "losses", "task"),
+    "spacy": ("spacy",),
     "sklearn": ("sklearn", "estimators", "reports"),
 }
 
