@@ -232,7 +232,7 @@ def test_a_saved_task_is_the_same_and_its_model_opens_alone(
     assert (polyseme.load(tmp_path).encode("bank") == model.encode("bank")).all()
     with pytest.raises(ValueError, match="holds a SpanClassifier, not a WordTagger"):
         WordTagger.from_pretrained(tmp_path)
-    with pytest.raises(FileNotFoundError, match="holds no trained task"):
+    with pytest.raises(FileNotFoundError, match="no such file or folder"):
         open_task(tmp_path / "none")
     task = json.loads((tmp_path / "task.json").read_text())
     (tmp_path / "task.json").write_text(json.dumps({**task, "estimator": "Oracle"}))
