@@ -165,7 +165,7 @@ def test_without_a_held_out_part_the_last_state_counts(folder: Path) -> None:
     examples, labels = first_words(sentences(40))
     told = SpanClassifier(folder, **{**OPTIONS, "held_out": 0.0}).fit(examples, labels)
     assert told.report_.accuracy is None
-    assert len(told.report_.loss) == 5
+    assert told.report_.loss == []
     before = polyseme.load(folder).checkpoint.parameters
     after = told.model_.checkpoint.parameters
     assert any(not np.array_equal(before[name], after[name]) for name in before)

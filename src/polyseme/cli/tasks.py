@@ -310,7 +310,7 @@ def _usable(
 def _check_labels(rows: list[Record], more: list[Record]) -> None:
     """See that what is measured on has no labels that can't be learned."""
     from polyseme.tasks import UnusableError
-    from polyseme.tasks.estimators import labels_of
+    from polyseme.tasks.labels import labels_of
 
     known = {label for row in rows for label in labels_of(row.label)}
     reasons = {

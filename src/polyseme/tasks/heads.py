@@ -41,6 +41,7 @@ class Head:
         mean: (d,) of the features it was fitted on.
         scale: (d,) their standard deviation, less for plain numbers; see ``fit_head``.
         temperature: what z is divided by before it becomes a probability.
+        penalty: how much the squared weights count beside the mean loss; see ``fit_head``.
     """
 
     kind: Kind
@@ -49,6 +50,7 @@ class Head:
     mean: Doubles
     scale: Doubles
     temperature: float = 1.0
+    penalty: float = 0.0
 
     def logits(self, features: npt.NDArray[Any]) -> Doubles:
         """Z (n, k) of features (n, d); for a score, the score."""
@@ -136,7 +138,17 @@ def fit_head(
             losses[i] += loss(given[held_out] @ weight.T + bias, targets[held_out], kind)
     strength = STRENGTHS[int(losses.argmin())] if losses.any() else STRENGTHS[2]
     weight, bias = _regression(given, targets, kind, weights, strength)
-    return Head(kind, weight, bias, mean, scale)
+    penalty = _penalty(kind, len(weight)) / (strength * len(given))
+    return Head(kind, weight, bias, mean, scale, penalty=penalty)
+
+
+def _penalty(kind: Kind, labels: int) -> float:
+    """What the squared weights count for in scikit-learn's regressions, beside the summed loss.
+
+    Ridge regression has |w|^2 / C, logistic regression half of it; of two labels, of which only the
+    difference has a meaning, half of the weights' squares is missing in ours.
+    """
+    return 0.5 if kind == "several" or (kind == "one" and labels > 2) else 1.0
 
 
 def _folds(rows: int, groups: npt.NDArray[Any] | None) -> Iterator[tuple[Integers, Integers]]:

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from polyseme.files import Source
-from polyseme.tasks.estimators import PairScorer, SpanClassifier, Task, TextClassifier, WordTagger
+from polyseme.tasks.estimators import PairScorer, SpanClassifier, TextClassifier, WordTagger
 from polyseme.tasks.examples import UnusableError
+from polyseme.tasks.task import Task
 
 Kind = Literal["spans", "texts", "words", "pairs"]
 

@@ -129,6 +129,10 @@ class Learner:
             each = ((logits - targets) ** 2).sum(dim=1)
         return (each * weights).sum()
 
+    def penalty(self) -> Tensor:
+        """The head is held back as it was when it was fitted."""
+        return self.head.penalty * (self.parameters["head.weight"] ** 2).sum()
+
     def state(self) -> Arrays:
         """The trained parameters as they are now."""
         return {name: p.detach().cpu().numpy().copy() for name, p in self.parameters.items()}
@@ -199,7 +203,8 @@ def learn(
         return learner.loss(units.of(np.asarray(batch)), wanted[index], each), len(index)
 
     def losses(batch: list[int], step: int) -> dict[str, Loss]:
-        return {"task": Loss(*loss_of(batch, weighted=True))}
+        total, number = loss_of(batch, weighted=True)
+        return {"task": Loss(total, number), "penalty": Loss(learner.penalty() * number, number)}
 
     def measured() -> float:
         if not len(held_out):
