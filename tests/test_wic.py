@@ -73,7 +73,7 @@ def test_equal_vectors_give_equal_cosines_in_spite_of_rounding() -> None:
     of = {str(i): generator.normal(size=50) for i in range(40)}
     model = FakeModel(50, lambda words, i: of[words[i]])
     uses = [[name] for name in of] * 2
-    pairs = wic.Pairs(uses, np.zeros(80, np.int64), np.ones(40, bool))
+    pairs = wic.Pairs(uses, np.zeros(80, np.int64), np.ones(40, bool), ["w"] * 40)
     assert set(wic.cosines_of(model, pairs).tolist()) == {1.0}
 
 

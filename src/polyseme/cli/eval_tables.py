@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from polyseme.evaluation.order import OrderResult
     from polyseme.evaluation.spread import SpreadResult
     from polyseme.evaluation.sts import StsResult
+    from polyseme.evaluation.trained import TrainedResult
     from polyseme.evaluation.wic import WicResult
     from polyseme.evaluation.wsd import WsdResult
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 def view(task: str, result: Any) -> Group:
     """The result of a task."""
     heading = Text(f"{result.model} ({result.rung})", style="bold")
-    return Group(heading, _VIEWS[task](result))
+    return Group(heading, (_trained if hasattr(result, "trained") else _VIEWS[task])(result))
 
 
 def _wsd(result: WsdResult) -> RenderableType:
@@ -67,6 +68,16 @@ def _idioms(result: IdiomsResult) -> Table:
             f"{result.not_found:,}",
             "uses of the expression; the mean of the sentence stands in",
         ),
+    )
+
+
+def _trained(result: TrainedResult) -> Table:
+    losses = " ".join(f"{loss:.3f}" for loss in result.loss)
+    return _rows(
+        ("macro F1", f"{result.macro_f1:.3f}", f"on {result.dev:,} examples of dev"),
+        ("accuracy", f"{result.accuracy:.3f}", ""),
+        ("trained", result.trained, f"on {result.train:,} examples, a part of them held out"),
+        *([("loss", "", f"on the held-out part, by epoch: {losses}")] if losses else []),
     )
 
 

@@ -63,6 +63,20 @@ class Library(str, Enum):
     SENTENCE_TRANSFORMERS = "sentence-transformers"
 
 
+class Learns(str, Enum):
+    """What is trained on the task."""
+
+    HEAD = "head"
+    ATTENTION = "attention"
+    ALL = "all"
+
+
+Train = Annotated[
+    Learns | None,
+    typer.Option("--train", help="Learn the task from train first; see train task --help."),
+]
+
+
 class Split(str, Enum):
     """Splits beside dev."""
 
@@ -97,6 +111,20 @@ def _opened(
     if rung is Rung.STATIC:
         return opened.static()
     return opened.parameter_free() if rung is Rung.PARAMETER_FREE else opened
+
+
+def _learned(task: str, data: Any, what: Learns) -> Measure:
+    """Train on the task, then measure; of models of another library there is nothing to train."""
+
+    def measure(model: "Evaluated", progress: bool | None) -> Any:
+        from polyseme.contextualizer import Contextualizer
+        from polyseme.evaluation import trained
+
+        if not isinstance(model, Contextualizer):
+            raise typer.BadParameter("only polyseme's models are trained", param_hint="--train")
+        return getattr(trained, task)(model, data, what.value, progress=progress)[0]
+
+    return measure
 
 
 def _task(epilog: str) -> Callable[[Callable[..., Measure]], Callable[..., Measure]]:
@@ -160,39 +188,46 @@ def wsd(data: Folder) -> Measure:
 @_task("""Examples:
   polyseme eval wic --data WiC_dataset
   polyseme eval wic --data WiC_dataset --rung static --json
+  polyseme eval wic --data WiC_dataset --train attention
 \b
 DIR holds train.data.txt, train.gold.txt, dev.data.txt and dev.gold.txt.
 The data: https://pilehvar.github.io/wic""")
-def wic(data: Folder) -> Measure:
+def wic(data: Folder, train: Train = None) -> Measure:
     """Word in context: does a word mean the same in two texts?
 
     The cosine of the word's two vectors is held against a threshold that is chosen on train; the
-    accuracy is that of dev.
+    accuracy is that of dev. With --train, a PairScorer learns it from train instead.
     """
     from polyseme.evaluation.wic import evaluate, read_folder
 
     pairs = read_folder(data)
+    if train is not None:
+        return _learned("wic", pairs, train)
     return lambda model, progress: evaluate(model, pairs, progress=progress)
 
 
 @_task("""Examples:
   polyseme eval idioms --data SubTaskA
   polyseme eval idioms --data SubTaskA --json
+  polyseme eval idioms --data SubTaskA --train attention
 \b
 DIR holds train.csv and dev.csv with the columns MWE, Target, Label, and no
 expression in both; needs the extra train.
 The data: https://github.com/H-TayyarMadabushi/SemEval_2022_Task2-idiomaticity""")
-def idioms(data: Folder) -> Measure:
+def idioms(data: Folder, train: Train = None) -> Measure:
     """Idioms: can a linear probe tell idiomatic from literal uses?
 
     The mean of an expression's word vectors in its sentence goes in; the model stays as it is. The
-    probe is fitted on train; the macro F1 is that of dev, whose expressions are new to it.
+    probe is fitted on train; the macro F1 is that of dev, whose expressions are new to it. With
+    --train, a SpanClassifier learns it from train instead.
     """
     from polyseme.evaluation.idioms import evaluate, read_folder
     from polyseme.evaluation.probe import require_sklearn
 
     require_sklearn()
     uses = read_folder(data)
+    if train is not None:
+        return _learned("idioms", uses, train)
     return lambda model, progress: evaluate(model, uses, progress=progress)
 
 

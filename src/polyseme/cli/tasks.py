@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from polyseme.cli.app import AsJson, Backend, Device, Dtype, Force, Model, app, print_json
+from polyseme.cli.evaluate import Learns
 from polyseme.cli.train import trainings
 
 if TYPE_CHECKING:
@@ -51,14 +52,6 @@ class TaskKind(str, Enum):
     TEXTS = "texts"
     WORDS = "words"
     PAIRS = "pairs"
-
-
-class Learns(str, Enum):
-    """What is trained."""
-
-    HEAD = "head"
-    ATTENTION = "attention"
-    ALL = "all"
 
 
 class Unusable(str, Enum):
@@ -128,8 +121,8 @@ def task(
     epochs: Annotated[int, typer.Option(help="Passes over the examples, at most.")] = 10,
     patience: Annotated[
         int, typer.Option(help="Epochs that may bring nothing on the held-out part.")
-    ] = 2,
-    learning_rate: Annotated[float, typer.Option(help="Its peak.")] = 3e-4,
+    ] = 3,
+    learning_rate: Annotated[float, typer.Option(help="Its peak.")] = 5e-4,
     held_out: Annotated[float, typer.Option(help="Share that nothing is learned from.")] = 0.1,
     batch_tokens: Annotated[int, typer.Option(help="Tokens of a step.")] = 2048,
     class_weight: Annotated[

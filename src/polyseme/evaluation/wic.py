@@ -37,11 +37,13 @@ class Pairs:
         texts: (2 n) each a list of tokens: the first texts of all pairs, then the second.
         positions: (2 n,) int64: which token of each text is the word.
         same: (n,) bool: whether it means the same.
+        words: (n) the words, as a dictionary has them.
     """
 
     texts: list[list[str]]
     positions: Integers
     same: Flags
+    words: list[str]
 
     def __len__(self) -> int:
         return len(self.same)
@@ -95,6 +97,7 @@ def read_pairs(folder: Path, split: str) -> Pairs:
     """
     data, gold = folder / f"{split}.data.txt", folder / f"{split}.gold.txt"
     sides: list[list[tuple[list[str], int]]] = [[], []]
+    words: list[str] = []
     for place, line in lines(data):
         fields = line.split("\t")
         if len(fields) != 5:
@@ -105,6 +108,7 @@ def read_pairs(folder: Path, split: str) -> Pairs:
         places = fields[2].split("-")
         if len(places) != 2:
             raise ValueError(f"{place}: {fields[2]!r} is no pair of positions such as 3-7")
+        words.append(fields[0])
         for side, at, text in zip(sides, places, fields[3:], strict=True):
             tokens = text.split()
             side.append((tokens, position(at, place, tokens)))
@@ -118,7 +122,8 @@ def read_pairs(folder: Path, split: str) -> Pairs:
     if not same:
         raise ValueError(f"{data} is empty: at least one pair is needed")
     uses = sides[0] + sides[1]
-    return Pairs([text for text, _ in uses], np.asarray([at for _, at in uses]), np.asarray(same))
+    positions = np.asarray([at for _, at in uses])
+    return Pairs([text for text, _ in uses], positions, np.asarray(same), words)
 
 
 def evaluate(
