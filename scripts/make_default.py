@@ -2,9 +2,9 @@
 
 In: two teachers (all-MiniLM-L6-v2, all-mpnet-base-v2), and texts. Out: model.safetensors,
 config.json, tokenizer.json, README.md. The quick teacher teaches a new student, the slow one, which
-tells senses better, goes on with it; both by ``polyseme train distil`` with the settings below. A
-run that was interrupted goes on. Added to the model is what parameter-free attention over its table
-needs, a prior of each word piece:
+tells senses better, goes on with it, and then with two of its layers; all by ``polyseme train
+distil`` with the settings below. A run that was interrupted goes on. Added to the model is what
+parameter-free attention over its table needs, a prior of each word piece:
 
     log_prior = log(a / (a + p)), p the piece's share of the texts
 
@@ -18,7 +18,7 @@ import argparse
 import importlib.util
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,14 +33,41 @@ from polyseme.training.distil import distil
 from polyseme.training.settings import Recipe, Shape, Steps
 
 SHAPE = Shape(layers=3, dim=256, heads=8, inner=512)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A run of distillation.
+
+    Attributes:
+        teacher: which of the two.
+        recipe: what is taught.
+        steps: how long and how.
+        keep_layers: layers of the student of the stage before that go on; all if None.
+        heads: of a layer; as before if None.
+    """
+
+    teacher: int
+    recipe: Recipe
+    steps: Steps
+    keep_layers: tuple[int, ...] | None = None
+    heads: int | None = None
+
+
+_SECOND = Recipe(mean_share=0.5, within_weight=2.0, batch_tokens=2048, passes=4, seed=1)
 STAGES = (
-    (
+    Stage(
+        0,
         Recipe(mean_share=0.7, batch_tokens=2048),
         Steps(steps=21_000, learning_rate=2e-3, log_every=100),
     ),
-    (
-        Recipe(mean_share=0.5, within_weight=2.0, batch_tokens=2048, passes=4, seed=1),
-        Steps(steps=22_000, learning_rate=2e-3, log_every=100),
+    Stage(1, _SECOND, Steps(steps=22_000, learning_rate=2e-3, log_every=100)),
+    Stage(
+        1,
+        replace(_SECOND, passes=5, seed=2, skip=80_000),
+        Steps(steps=25_000, learning_rate=2e-3, log_every=100),
+        keep_layers=(1, 3),
+        heads=4,
     ),
 )
 
@@ -87,16 +114,18 @@ def main() -> None:
     sources = [source(name, None, "text") for name in arguments.text]
     folders = [find_model(name) for name in arguments.teachers]
     student = None
-    for number, (recipe, steps) in enumerate(STAGES):
-        teacher = polyseme.load(folders[number], dtype="bfloat16")
+    for number, stage in enumerate(STAGES):
+        teacher = polyseme.load(folders[stage.teacher], dtype="bfloat16")
         student = distil(
             teacher,
             sources,
             arguments.run / str(number + 1),
             shape=None if student else SHAPE,
             student=student,
-            recipe=recipe,
-            steps=steps,
+            keep_layers=stage.keep_layers,
+            heads=stage.heads,
+            recipe=stage.recipe,
+            steps=stage.steps,
             device=teacher.place.device,
             resume=True,
         )

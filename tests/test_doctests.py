@@ -18,6 +18,7 @@ MODULES = sorted(
 NEEDED = {
     "torch": ("torch_cpu", "torch_eager", "distil", "loop", "losses", "task"),
     "spacy": ("spacy",),
+    "onnx": ("onnx_export",),
     "sklearn": ("sklearn", "estimators", "reports"),
 }
 
