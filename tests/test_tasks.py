@@ -89,6 +89,8 @@ def test_spans_are_characters_or_the_words_themselves(model: polyseme.Contextual
         (("The bank", 4, 9), "span 4:9 is empty, or outside its text of 8 characters"),
         (("The bank", 4, 4), "span 4:4 is empty"),
         (("The bank", 3, 4), "span 3:4 holds no word"),
+        (("The \u200b bank", 4, 5), "span 4:5 holds no word"),
+        (("\u200b", 0, 1), "the text has no word"),
         (("The bank", "4", "x"), "is no span"),
         ("The bank", "is no text with a span"),
         ((None, "bank"), "None is no text"),
@@ -307,7 +309,7 @@ def test_pairs_features_do_not_depend_on_the_order(model: polyseme.Contextualize
 
 def test_comparing_a_vector_with_itself_gives_cosine_one() -> None:
     found = compared(np.asarray([[3.0, 4.0], [6.0, 8.0], [1.0, 0.0], [0.0, 0.0]]))
-    np.testing.assert_allclose(found[0], [0, 0, 0.36, 0.64, 1], atol=1e-12)
+    np.testing.assert_allclose(found[0], [0, 0, 0.36, 0.64, 1.2, 1.6, 1], atol=1e-12)
     np.testing.assert_allclose(found[1, -1], 0)
 
 

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from polyseme.embedded import Span
 from polyseme.inputs import Text
 from polyseme.packed import offsets_of, rows_of
-from polyseme.text import TokenizedTexts
+from polyseme.text import TokenizedTexts, split_words
 
 Integers = npt.NDArray[np.int64]
 Place = tuple[Text, Span]
@@ -191,7 +191,7 @@ def place_of(text: Any, place: Sequence[Any]) -> Place:
             raise ValueError(
                 f"span {start}:{end} is empty, or outside its text of {len(text)} characters"
             )
-        if text[start:end].isspace():
+        if not any(first < end and last > start for first, last in split_words(text)):
             raise ValueError(f"span {start}:{end} holds no word")
         return text, (start, end)
     raise ValueError(f"{tuple(place)!r} is no span: give a start and an end, or the words")
@@ -204,8 +204,8 @@ def checked_text(text: Any) -> Text:
         ValueError: it is not.
     """
     if isinstance(text, str):
-        if not text.strip():
-            raise ValueError("the text is empty")
+        if not split_words(text):
+            raise ValueError("the text is empty" if not text.strip() else "the text has no word")
         return text
     if isinstance(text, (list, tuple)) and all(isinstance(word, str) for word in text):
         if not text:

@@ -1,15 +1,17 @@
 """What a head is given of an example: its vectors in context, and what stands beside them.
 
 A place has the mean of its words' vectors. Two places that are compared have how their vectors, of
-length one, differ, what they share, and their cosine:
+length one, differ, what they share, what they are together, and their cosine:
 
-    |a - b|, a * b, a . b
+    |a - b|, a * b, a + b, a . b
 
 Some of what tells one use from another is in no sum over a vector's dimensions, or in no vector of
 an uncased model at all; so beside the vectors stand a few plain numbers. Of spans: how well the
 static vectors of its words fit those of the words around it (an idiom's words are strangers in
 their text; Katz and Giesbrecht 2006, https://aclanthology.org/W06-1203), and how it is written. Of
-words to be tagged: how they are written. Of pairs: cosines of static vectors, and lengths.
+words to be tagged: how they are written. Of pairs: cosines of static vectors, how well each word
+finds its like on the other side (as BERTScore does, Zhang et al. 2020,
+https://arxiv.org/abs/1904.09675), and lengths.
 """
 
 from __future__ import annotations
@@ -39,17 +41,23 @@ _QUOTES = frozenset("\"'“”‘’«»„‟‹›")
 
 
 def compared(vectors: Array) -> Array:
-    """(n, 2 d + 1) of 2 n vectors, first and second of a pair in turn.
+    """(n, 3 d + 1) of 2 n vectors, first and second of a pair in turn.
 
     Example:
         >>> compared(np.asarray([[3.0, 4.0], [1.0, 0.0]])).round(2).tolist()
-        [[0.4, 0.8, 0.6, 0.0, 0.6]]
+        [[0.4, 0.8, 0.6, 0.0, 1.6, 0.8, 0.6]]
     """
     xp = array_namespace(vectors)
     directions = unit(vectors)
     first, second = directions[0::2], directions[1::2]
     shared = first * second
-    return xp.concat([xp.abs(first - second), shared, xp.sum(shared, axis=-1)[:, None]], axis=-1)
+    cosine = xp.sum(shared, axis=-1)[:, None]
+    return xp.concat([xp.abs(first - second), shared, first + second, cosine], axis=-1)
+
+
+def width_of_vectors(dim: int, *, pairs: bool) -> int:
+    """How many of the features are dimensions of vectors; the others are plain numbers."""
+    return 3 * dim if pairs else dim
 
 
 def nothing(static: Floats, tokens: TokenizedTexts, units: Units) -> Floats:
@@ -109,11 +117,11 @@ def of_spans(static: Floats, tokens: TokenizedTexts, units: Units) -> Floats:
 
 
 def of_pairs(static: Floats, tokens: TokenizedTexts, units: Units) -> Floats:
-    """(n, 6) what pairs of places have beside their vectors.
+    """(n, 10) what pairs of places have beside their vectors; the same in either order.
 
     Cosines of static vectors: of the places, of what is around them, and of each with what is
-    around the other; whether they are spelled alike; the logarithms of the shorter and the longer
-    text's number of words.
+    around the other; four of ``_matched``; whether they are spelled alike; the logarithms of the
+    shorter and the longer text's number of words.
     """
     directions = unit(static)
     first, last, owners = units.words(tokens)
@@ -128,15 +136,42 @@ def of_pairs(static: Floats, tokens: TokenizedTexts, units: Units) -> Floats:
         " ".join(tokens.words(int(owner))[f - s : t - s]).casefold()
         for f, t, s, owner in zip(first, last, starts, owners, strict=True)
     ]
+    beside = [_around(directions, *place) for place in zip(first, last, starts, stops, strict=True)]
+    matched = [_matched(*pair) for pair in zip(own[a], own[b], beside[a], beside[b], strict=True)]
     columns = [
         (own[a] * own[b]).sum(axis=1),
         (around[a] * around[b]).sum(axis=1),
         (own[a] * around[b]).sum(axis=1) + (own[b] * around[a]).sum(axis=1),
+        *np.asarray(matched).reshape(-1, 4).T,
         np.asarray([x == y for x, y in zip(spelled[a], spelled[b], strict=True)], np.float64),
         np.minimum(lengths[a], lengths[b]),
         np.maximum(lengths[a], lengths[b]),
     ]
     return np.stack(columns, axis=1).astype(np.float32)
+
+
+def _around(directions: Floats, first: int, last: int, start: int, stop: int) -> Floats:
+    """The words around a place; of a whole text, its own."""
+    around = np.concatenate([directions[start:first], directions[last:stop]])
+    return around if len(around) else directions[first:last]
+
+
+def _matched(
+    own: Floats, other: Floats, around: Floats, around_other: Floats
+) -> tuple[float, float, float, float]:
+    """How well the words around one place find their like around the other.
+
+    The mean over words of the largest cosine, both ways; the largest of all; the mean of the best
+    words, both ways; and the largest of one place with the words around the other.
+    """
+    cosines = around @ around_other.T
+    best = [np.sort(cosines.max(axis=axis)) for axis in (0, 1)]
+    return (
+        sum(float(each.mean()) for each in best),
+        float(cosines.max()),
+        sum(float(each[-_BEST:].mean()) for each in best),
+        max(float((around_other @ own).max()), float((around @ other).max())),
+    )
 
 
 def features_of(
@@ -147,7 +182,7 @@ def features_of(
     pairs: bool,
     progress: bool | None = False,
 ) -> Floats:
-    """(n_rows, d or 2 d + 1, and more) float32: what the head is given of examples."""
+    """(n_rows, d or 3 d + 1, and more) float32: what the head is given of examples."""
     found = []
     with progress_bar(len(units), progress, unit="examples") as advance:
         for start in range(0, len(units), _AT_ONCE):

@@ -23,7 +23,7 @@ Kind = Literal["one", "several", "score"]
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Values of C that are tried: the smaller, the more the weights are held back."""
 
-PROMINENCE = 4.0
+PROMINENCE = 8.0
 
 _FOLDS = 5
 _ROWS_OF_A_CHOICE = 4000

@@ -24,7 +24,7 @@ from polyseme.hub import push
 from polyseme.loading import load
 from polyseme.packed import offsets_of
 from polyseme.tasks.examples import Integers, Labelled, Place, Units, UnusableError, listed
-from polyseme.tasks.features import Beside, features_of, nothing
+from polyseme.tasks.features import Beside, features_of, nothing, width_of_vectors
 from polyseme.tasks.heads import Doubles, Head, fit_head
 from polyseme.tasks.labels import (
     as_list,
@@ -164,7 +164,7 @@ class Task(BaseEstimator):  # type: ignore[misc]
             features[learned],
             targets[learned],
             self.kind_,
-            plain=features.shape[1] - model.dim * self._size,
+            plain=features.shape[1] - width_of_vectors(model.dim, pairs=self._size == 2),
             groups=None if belongs is None else np.repeat(belongs, np.diff(rows))[learned],
             weights=labelled.weights[learned],
         )
