@@ -57,7 +57,7 @@ class TaskKind(str, Enum):
 class Unusable(str, Enum):
     """What is done about rows that can't be used."""
 
-    RAISE = "raise"
+    STOP = "stop"
     SKIP = "skip"
 
 
@@ -128,7 +128,7 @@ def task(
     class_weight: Annotated[
         Weights | None, typer.Option(help="balanced: labels weigh the same.")
     ] = None,
-    on_error: OnError = Unusable.RAISE,
+    on_error: OnError = Unusable.STOP,
     seed: Annotated[int, typer.Option(help="Of everything that is drawn.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on after an interruption.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the task in DIR.")] = False,
@@ -232,7 +232,7 @@ def predict(
     second_span: SecondSpan = None,
     second_start: SecondStart = None,
     second_end: SecondEnd = None,
-    on_error: OnError = Unusable.RAISE,
+    on_error: OnError = Unusable.STOP,
     force: Force = False,
     device: Device = "auto",
     dtype: Dtype = "auto",
@@ -257,7 +257,7 @@ def predict(
     opened = open_task(folder, device=device, dtype=dtype, backend=backend)
     kind = next(name for name, known in KINDS.items() if type(opened) is known)
     opened.progress = False
-    if on_error is Unusable.RAISE:
+    if on_error is Unusable.STOP:
         # Found now, not after hours; stdin can be read only once.
         again = [given for given in sources if given.path is not None and given.path.is_file()]
         known = records(again, kind, columns)
@@ -293,7 +293,7 @@ def _usable(
     try:
         estimator.check([row.example for row in rows], [row.label for row in rows])
     except UnusableError as error:
-        if on_error is Unusable.RAISE:
+        if on_error is Unusable.STOP:
             raise placed(error, rows, " (--on-error skip leaves them out)") from None
         ctx.obj.note(str(placed(error, rows, ", left out")))
         return [row for i, row in enumerate(rows) if i not in error.reasons]
@@ -349,7 +349,7 @@ def _lines(opened: Task, rows: list[Record], on_error: Unusable) -> Iterator[dic
     from polyseme.tasks import UnusableError
 
     wrong: dict[Any, str] = {}
-    if on_error is Unusable.RAISE:
+    if on_error is Unusable.STOP:
         _checked(opened, rows)
     else:
         try:
