@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -234,3 +238,29 @@ def test_an_interrupted_training_is_not_overwritten(rows: Path, tmp_path: Path) 
         "task.json",
         "tokenizer.json",
     ]
+
+
+def test_an_interrupted_command_says_how_to_go_on_and_does(rows: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="layers are trained with torch")
+    command = [sys.executable, "-m", "polyseme", "-q", "train", "task", str(rows), *SPANS]
+    command += ["--span", "word", "--device", "cpu", "--patience", "200", "--held-out", "0.3"]
+
+    def made(name: str, epochs: str) -> list[str]:
+        return [*command, "-o", str(tmp_path / name), "--epochs", epochs]
+
+    broken = subprocess.Popen(made("broken", "80"), stderr=subprocess.PIPE, text=True)
+    metrics = tmp_path / "broken" / "metrics.jsonl"
+    deadline = time.monotonic() + 100
+    while not (metrics.exists() and metrics.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    broken.send_signal(signal.SIGINT)
+    _, said = broken.communicate(timeout=60)
+    assert broken.returncode == 130, said
+    assert "--resume goes on" in said
+    resumed = subprocess.run([*made("broken", "80"), "--resume"], capture_output=True, check=False)
+    assert resumed.returncode == 0, resumed.stderr
+    whole = subprocess.run(made("whole", "80"), capture_output=True, check=False)
+    assert whole.returncode == 0, whole.stderr
+    for name in ("model.safetensors", "head.safetensors", "task.json"):
+        first, second = ((tmp_path / run / name).read_bytes() for run in ("broken", "whole"))
+        assert first == second, name

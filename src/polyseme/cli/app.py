@@ -66,6 +66,10 @@ class Commands(TyperGroup):
             sys.stdout.flush()
         except (typer.Exit, typer.Abort, BrokenPipeError):
             raise
+        except KeyboardInterrupt as stop:
+            if stop.args:  # what can go on says where it stands
+                sys.stderr.write(f"polyseme: {stop}: the same command with --resume goes on\n")
+            raise
         except _FAILURES as error:
             if ctx.params.get("debug"):
                 raise
