@@ -376,8 +376,12 @@ class Contextualizer:
     def static_vectors(self, texts: list[Text]) -> EmbeddedTexts:
         """The words of the texts with their static vectors, before any context."""
         tokens = self.tokenizer(texts)
-        vectors = on_host(self._static_words(tokens).values)
+        vectors = self.static_vectors_of(tokens)
         return EmbeddedTexts(tokens.texts, tokens.word_offsets, tokens.spans, vectors, tokens.known)
+
+    def static_vectors_of(self, tokens: TokenizedTexts) -> Floats:
+        """(n_words, dim) float32 static vectors of texts already tokenised."""
+        return on_host(self._static_words(tokens).values)
 
     def table_rows(self, rows: Sequence[int] | npt.NDArray[np.int64]) -> Floats:
         """(n, dim) float32 rows of the table of static vectors."""

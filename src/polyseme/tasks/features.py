@@ -72,22 +72,25 @@ def writing(static: Floats, tokens: TokenizedTexts, units: Units) -> Floats:
     begin with a capital; whether a quotation mark stands before or behind; whether they begin the
     text.
     """
-    found = np.zeros((len(units.spans), 6), np.float32)
     first, last, owners = units.words(tokens)
     starts = tokens.word_offsets[owners]
     words = [tokens.words(i) for i in range(len(tokens))]
-    for i, (a, b, owner) in enumerate(zip(first - starts, last - starts, owners, strict=True)):
-        text = words[owner]
-        own, beside = text[a:b] or [""], [*text[max(a - 1, 0) : a], *text[b : b + 1]]
-        found[i] = (
-            np.mean([word[:1].isupper() for word in own]),
-            np.mean([len(word) > 1 and word.isupper() for word in own]),
-            np.mean([any(map(str.isdigit, word)) for word in own]),
-            all(word[:1].isupper() for word in own),
-            any(word in _QUOTES for word in beside),
-            a == 0,
-        )
-    return found
+    places = zip((first - starts).tolist(), (last - starts).tolist(), owners.tolist(), strict=True)
+    found = [_written(words[owner], a, b) for a, b, owner in places]
+    return np.asarray(found, np.float32).reshape(-1, 6)
+
+
+def _written(text: list[str], start: int, stop: int) -> tuple[float, ...]:
+    own, beside = text[start:stop], [*text[max(start - 1, 0) : start], *text[stop : stop + 1]]
+    capitals = sum(word[:1].isupper() for word in own)
+    return (
+        capitals / len(own),
+        sum(len(word) > 1 and word.isupper() for word in own) / len(own),
+        sum(any(map(str.isdigit, word)) for word in own) / len(own),
+        capitals == len(own),
+        any(word in _QUOTES for word in beside),
+        start == 0,
+    )
 
 
 def fitting(static: Floats, tokens: TokenizedTexts, units: Units) -> Floats:
@@ -189,8 +192,7 @@ def features_of(
             here = np.arange(start, min(start + _AT_ONCE, len(units)))
             part = units.of(here)
             tokens = model.tokenizer(part.distinct()[0])
-            static = model.vectors_of(tokens, layer=0)
-            words = model.vectors_of(tokens)
+            static, words = model.static_vectors_of(tokens), model.vectors_of(tokens)
             first, last, _ = part.words(tokens)
             vectors = mean_of_ranges(words, first, last)
             if pairs:

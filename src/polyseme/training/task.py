@@ -28,7 +28,7 @@ from safetensors.numpy import save
 
 from polyseme.checkpoints import OWN_TYPE, Checkpoint, write_whole
 from polyseme.contextualizer import Contextualizer
-from polyseme.encoder import EncoderConfig, encode_layers, parameter_shapes
+from polyseme.encoder import EncoderConfig, encode, parameter_shapes
 from polyseme.execution import Place, on_host, torch_eager
 from polyseme.execution.threads import products_in_one_thread
 from polyseme.packed import Packed, mean_of_ranges
@@ -95,21 +95,17 @@ class Learner:
         """(n_rows, k)."""
         tokens = self.model.tokenizer(units.distinct()[0])
         sequences = self.model.sequences(tokens)
-        ids = Packed(sequences.token_ids.values, sequences.token_ids.offsets)
-        given, states = (
-            packed.values
-            for packed in encode_layers(
-                self.tensors,
-                self.model.config,
-                ids,
-                (0, self.model.layers),
-                operations=self.operations,
-                batch_tokens=max(1, len(ids.values)),
-            )
-        )
+        states = encode(
+            self.tensors,
+            self.model.config,
+            Packed(sequences.token_ids.values, sequences.token_ids.offsets),
+            operations=self.operations,
+            batch_tokens=max(1, len(sequences.token_ids.values)),
+        ).values
         first, last = tokens.word_tokens.T
         words = mean_of_ranges(states, first, last, sequences.token_rows)
-        static = on_host(mean_of_ranges(given.detach(), first, last, sequences.token_rows))
+        table = self.tensors["embeddings.tokens"].detach()
+        static = on_host(mean_of_ranges(table, first, last, tokens.token_ids))
         starts, stops, _ = units.words(tokens)
         vectors = mean_of_ranges(words, starts, stops).float()
         if self.pairs:
