@@ -27,6 +27,7 @@ PROMINENCE = 8.0
 
 _FOLDS = 5
 _ROWS_OF_A_CHOICE = 4000
+_MOST_ROWS_OF_A_CHOICE = 20_000
 _SURE = 30.0
 
 
@@ -132,7 +133,8 @@ def fit_head(
     given = (features - mean) / scale
     weights = np.ones(len(given)) if weights is None else weights
     losses = np.zeros(len(STRENGTHS))
-    for train, held_out in _folds(len(given), groups):
+    chosen = np.random.default_rng(0).permutation(len(given))[:_MOST_ROWS_OF_A_CHOICE]
+    for train, held_out in _folds(np.sort(chosen), groups):
         for i, strength in enumerate(STRENGTHS):
             weight, bias = _regression(given[train], targets[train], kind, weights[train], strength)
             losses[i] += loss(given[held_out] @ weight.T + bias, targets[held_out], kind)
@@ -151,18 +153,19 @@ def _penalty(kind: Kind, labels: int) -> float:
     return 0.5 if kind == "several" or (kind == "one" and labels > 2) else 1.0
 
 
-def _folds(rows: int, groups: npt.NDArray[Any] | None) -> Iterator[tuple[Integers, Integers]]:
-    """Parts to learn from and to measure on; none of too few rows, one of many."""
+def _folds(rows: Integers, groups: npt.NDArray[Any] | None) -> Iterator[tuple[Integers, Integers]]:
+    """Rows to learn from and to measure on, in turn; nothing of too few rows, one turn of many."""
     from sklearn.model_selection import GroupKFold, KFold
 
-    kinds = rows if groups is None else len(np.unique(groups))
-    if kinds < 2 or rows < 2 * _FOLDS:
+    belongs = None if groups is None else groups[rows]
+    kinds = len(rows) if belongs is None else len(np.unique(belongs))
+    if kinds < 2 or len(rows) < 2 * _FOLDS:
         return
     parts = min(_FOLDS, kinds)
     folds = KFold(parts, shuffle=True, random_state=0) if groups is None else GroupKFold(parts)
-    for train, held_out in folds.split(np.zeros(rows), groups=groups):
-        yield train, held_out
-        if rows > _ROWS_OF_A_CHOICE:
+    for train, held_out in folds.split(rows, groups=belongs):
+        yield rows[train], rows[held_out]
+        if len(rows) > _ROWS_OF_A_CHOICE:
             return
 
 
