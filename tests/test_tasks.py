@@ -373,3 +373,14 @@ def test_the_confusion_matrix_is_drawn(tmp_path: Path) -> None:
     assert drawn.count('<g id="text_') >= 8
     with pytest.raises(ValueError, match="no confusion matrix"):
         report_of_labels(["a"], said[:0], right[:0], several=True, loss=[]).plot()
+
+
+def test_what_is_missing_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    from polyseme.tasks import task
+
+    for missing, train in (("sklearn", "head"), ("torch", "attention")):
+        monkeypatch.setattr(
+            task, "find_spec", lambda name, missing=missing: None if name == missing else ""
+        )
+        with pytest.raises(ImportError, match=r"polyseme\[train\]"):
+            SpanClassifier(train=train).fit(SPANS, SENSES)

@@ -12,6 +12,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -135,8 +136,7 @@ class Task(BaseEstimator):  # type: ignore[misc]
             ImportError: scikit-learn is missing; or layers are to learn, and torch is.
         """
         self._check_options()
-        if self.train != "head":
-            _require_torch()
+        _require(torch=self.train != "head")
         examples, labels = listed(X, self.columns), as_list(y)
         units, kept, told = self._units(examples, labels)
         if not len(units):
@@ -469,14 +469,14 @@ class Task(BaseEstimator):  # type: ignore[misc]
         )
 
 
-def _require_torch() -> None:
-    try:
-        import torch  # noqa: F401
-    except ImportError:
+def _require(*, torch: bool) -> None:
+    if find_spec("sklearn") is None:
+        raise ImportError('learning a task needs scikit-learn: pip install "polyseme[train]"')
+    if torch and find_spec("torch") is None:
         raise ImportError(
             'queries, keys and values learn with torch: pip install "polyseme[train]", or train '
             "only a head (train='head')"
-        ) from None
+        )
 
 
 @contextmanager
