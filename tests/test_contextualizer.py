@@ -337,7 +337,7 @@ def test_half_precision_on_torch_is_near_and_keeps_its_bits(make_model: MakeMode
 def test_a_model_names_itself() -> None:
     model = polyseme.load(backend="numpy")
     assert repr(model) == (
-        "Contextualizer('polyseme-small', learned, 3 x 256, numpy on cpu in float32)"
+        "Contextualizer('polyseme-small', learned, 2 x 256, numpy on cpu in float32)"
     )
 
 
