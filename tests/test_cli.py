@@ -233,7 +233,7 @@ def test_embed_refuses_before_the_work_what_cannot_end_well(tmp_path: Path) -> N
 
 def test_info_says_what_the_model_is(vectors: str, minilm: Path) -> None:
     told = json.loads(done("info", "--json"))
-    assert (told["rung"], told["layers"], told["width"]) == ("learned", 3, 256)
+    assert (told["rung"], told["layers"], told["width"]) == ("learned", 2, 256)
     assert told["licence"] == "apache-2.0"
     assert told["file_bytes"] > 1_000_000
     told = json.loads(done("info", vectors, "--json", "--dtype", "float64"))
