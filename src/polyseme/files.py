@@ -253,6 +253,11 @@ class Source:
         with self._table(columns) as (schema, _):
             return [schema.field(column).type for column in columns]
 
+    def count(self) -> int:
+        """The rows of Parquet or Arrow; Parquet says so in its footer."""
+        with self._table((self.column,)) as (_, batches):
+            return sum(batch.num_rows for batch in batches)
+
     def _columns(self, columns: Sequence[str]) -> Iterator[Row]:
         number = 0
         with self._table(columns) as (_, batches):
