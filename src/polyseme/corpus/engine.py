@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from polyseme import __version__
 from polyseme.corpus.identity import identity, metadata
-from polyseme.corpus.inputs import check_outside, find, fingerprint
+from polyseme.corpus.inputs import find, fingerprint
 from polyseme.corpus.manifest import Manifest, Shard, claimed, opened
 from polyseme.corpus.parts import PART, PartMaker
 from polyseme.corpus.reading import Reader, check_columns
 from polyseme.corpus.rows import Wanted
 from polyseme.embedded_files import require_pyarrow
 from polyseme.progress import progress_bar
+from polyseme.unpacking import is_url
 
 if TYPE_CHECKING:
     from polyseme.contextualizer import Contextualizer
@@ -130,21 +131,24 @@ def embed_corpus(
     begun = time.monotonic()
     keep = tuple(keep)
     check_options(wanted, keep, shard_rows, on_error)
-    sources = find(files, column=column, form=form, skip_unknown=skip_unknown, note=note)
     target = Path(folder)
-    check_outside(sources, target)
+    if is_url(str(folder)):
+        raise ValueError(f"{folder}: a data set is written to a folder on this machine")
+    sources = find(
+        files, column=column, form=form, skip_unknown=skip_unknown, outside=target, note=note
+    )
     check_columns(sources, keep)
     loaded = load(model)
     job = {
         "polyseme": __version__,
         "model": identity(loaded),
-        "dim": wanted.width(loaded),
         **wanted.told(),
+        "dim": wanted.width(loaded),
         "column": column,
         "format": form,
         "keep": list(keep),
+        # on_error is no part of it: a finished shard has met no bad line, or rejected it.
         "shard_rows": shard_rows,
-        "on_error": on_error,
     }
     with claimed(target):
         manifest = opened(target, job, [fingerprint(given) for given in sources], anew=anew)

@@ -24,6 +24,7 @@ def find(
     column: str = "text",
     form: str | None = None,
     skip_unknown: bool = False,
+    outside: Path | None = None,
     note: Callable[[str], None] = lambda message: None,
 ) -> list[Source]:
     """The files that names mean, in the order of the names.
@@ -33,18 +34,19 @@ def find(
         column: the field that holds the text.
         form: of all files; if None, each file's suffix says it.
         skip_unknown: leave out files whose suffix says nothing, in place of raising.
+        outside: a folder that is written: what folders and globs find in it is left out.
         note: is told what was left out.
 
     Raises:
         FileNotFoundError: a name means nothing.
-        ValueError: a suffix says nothing, or a file is named twice.
+        ValueError: a suffix says nothing, or a file is named twice, or is in ``outside``.
     """
     if isinstance(names, (str, os.PathLike)):
         names = [names]
     found: list[Source] = []
     left_out: list[str] = []
     for name in (os.fspath(given) for given in names):
-        for file in _files(name):
+        for file in _files(name, outside):
             known = file == "-" or form or suffix_of(PurePosixPath(file).name) in SUFFIXES
             if skip_unknown and not known:
                 left_out.append(file)
@@ -60,6 +62,8 @@ def find(
         if given.name in seen:
             raise ValueError(f"{given.name} is named twice: its rows would be doubled")
         seen.add(given.name)
+        if given.path is not None and _within(given.path, outside):
+            raise ValueError(f"{given.path} is in {outside}, which is written: name another folder")
     return found
 
 
@@ -80,31 +84,23 @@ def fingerprint(given: Source) -> dict[str, Any]:
     return {"name": given.name, "bytes": state.st_size, "changed": state.st_mtime_ns}
 
 
-def check_outside(sources: Sequence[Source], folder: Path) -> None:
-    """See that no file that is read lies in the folder that is written.
-
-    Raises:
-        ValueError: one does.
-    """
-    whole = folder.resolve()
-    for given in sources:
-        if given.path is not None and whole in given.path.resolve().parents:
-            raise ValueError(f"{given.path} is in {folder}, which is written: name another folder")
+def _within(path: Path, folder: Path | None) -> bool:
+    return folder is not None and folder.resolve() in path.resolve().parents
 
 
-def _files(name: str) -> list[str]:
+def _files(name: str, outside: Path | None) -> list[str]:
     if name == "-":
         return [name]
     if is_url(name):
         return _remote(name)
     path = Path(name)
     if path.is_dir():
-        inside = (file for file in path.rglob("*") if not _hidden(file.relative_to(path).parts))
-        return _some(name, (str(file) for file in inside if file.is_file()))
-    if not path.exists() and glob.has_magic(name):
-        matching = glob.glob(name, recursive=True)  # noqa: PTH207 -- it may be absolute
-        return _some(name, (file for file in matching if Path(file).is_file()))
-    return [name]
+        matching = [f for f in path.rglob("*") if not _hidden(f.relative_to(path).parts)]
+    elif not path.exists() and glob.has_magic(name):
+        matching = [Path(f) for f in glob.glob(name, recursive=True)]  # noqa: PTH207 -- any root
+    else:
+        return [name]
+    return _some(name, (str(f) for f in matching if f.is_file() and not _within(f, outside)))
 
 
 def _remote(url: str) -> list[str]:
@@ -112,8 +108,9 @@ def _remote(url: str) -> list[str]:
     if glob.has_magic(path):
         paths = files.glob(path)
     elif files.isdir(path):
-        inside = (file for file in files.find(path))
-        paths = [f for f in inside if not _hidden(PurePosixPath(f.removeprefix(path)).parts)]
+        paths = [
+            f for f in files.find(path) if not _hidden(PurePosixPath(f.removeprefix(path)).parts)
+        ]
     else:
         return [url]
     return _some(url, (files.unstrip_protocol(file) for file in paths if not files.isdir(file)))

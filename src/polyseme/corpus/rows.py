@@ -87,7 +87,7 @@ class Wanted:
         return (*LEAD, *_OWN[self.by], "vector", "scale")
 
     def told(self) -> dict[str, Any]:
-        """As JSON can hold it; the words as their number and digest."""
+        """As JSON can hold it, but for dim; the words as their number and digest."""
         words = None
         if self.words is not None:
             digest = hashlib.sha256("\n".join(sorted(self.words)).encode()).hexdigest()
@@ -96,7 +96,6 @@ class Wanted:
             "by": self.by,
             "store": self.store,
             "words": words,
-            "dim": self.dim,
             "normalize": self.normalize,
         }
 
