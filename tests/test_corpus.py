@@ -169,7 +169,7 @@ def test_shorter_vectors_have_their_length_again(
         short = model.contextualize(TEXTS).vectors[:, :5]
         vectors = np.asarray([row["vector"] for row in rows_of(out)], np.float32)
         np.testing.assert_array_equal(vectors, unit(short) if normalize else short)
-    with pytest.raises(ValueError, match="dim is 99, but .* have 16"):
+    with pytest.raises(ValueError, match=r"dim is 99, but .* have 16"):
         embed_corpus(notes, tmp_path / "no", model=model, wanted=Wanted(dim=99))
 
 
@@ -299,7 +299,7 @@ def test_a_data_set_may_lie_in_the_folder_that_is_read(
 ) -> None:
     for _ in range(2):
         assert embed_corpus(tmp_path, tmp_path / "out", model=model, form="txt").rows == 4
-    with pytest.raises(ValueError, match="is in .*, which is written"):
+    with pytest.raises(ValueError, match=r"is in .*, which is written"):
         embed_corpus(tmp_path / "out" / "part-00000.parquet", tmp_path / "out", model=model)
 
 
@@ -334,7 +334,7 @@ def test_urls_are_read(model: Contextualizer, notes: Path, tmp_path: Path) -> No
         assert [row["text"] for row in rows] == ["a.txt", "b.txt.gz", "c.jsonl", "d"]
         assert rows[0]["source"].endswith("corpus/in/a.txt")
         assert "://" in rows[0]["source"]
-    with pytest.raises(FileNotFoundError, match="memory://corpus/none.txt"):
+    with pytest.raises(FileNotFoundError, match=r"memory://corpus/none\.txt"):
         embed_corpus("memory://corpus/none.txt", tmp_path / "no", model=model)
     files.pipe("/corpus/in/a.txt", b"other, and longer")
     with pytest.raises(ValueError, match=r"the input '.*a\.txt' has changed"):

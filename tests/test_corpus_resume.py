@@ -213,13 +213,13 @@ def test_after_a_stop_the_line_may_be_skipped_instead(
     [
         ("a.txt", b"good\n\xff\ngood\n", 2, "is not UTF-8"),
         ("a.csv", b"text,n\ngood,1\nbad\ngood,2\n", 3, "1 fields, where the header has 2"),
-        ("a.csv", b'text,n\ngood,1\n"ba\xff\nd",1\ngood,2\n', 4, "is not UTF-8"),
+        ("a.csv", b'text,n\ngood,1\n"ba\xff\nd",1\ngood,2\n', 3, "is not UTF-8"),
         ("a.csv", b'text,n\ngood,1\n"bad"x,1\ngood,2\n', 3, "malformed csv"),
         ("a.jsonl", b'{"text": "good"}\n{"n": 1}\n{"text": "good"}\n', 2, "no column 'text'"),
         ("a.jsonl", b'{"text": "good"}\n{"text": null}\n{"text": "good"}\n', 2, "must be a string"),
     ],
 )
-def test_rejected_rows_have_file_line_and_reason(
+def test_rejected_rows_have_file_line_and_reason(  # noqa: PLR0917
     model: Contextualizer, tmp_path: Path, name: str, content: bytes, line: int, reason: str
 ) -> None:
     (tmp_path / name).write_bytes(content)

@@ -88,13 +88,16 @@ class Source:
         """The path or the URL; None for stdin."""
         return self.url or self.path
 
-    def check(self) -> None:
-        """Open the file and look for the column of a csv or tsv, before any work is done.
+    def check(self, more: Sequence[str] = ()) -> None:
+        """Open the file and look for its columns where it names them, before any work is done.
+
+        Args:
+            more: columns beside the text's.
 
         Raises:
             FileNotFoundError: there is no such file.
             OSError: it cannot be read.
-            ValueError: the header lacks the column.
+            ValueError: the header lacks a column.
         """
         if self.path is not None and self.path.is_dir():
             raise IsADirectoryError(f"{self.path} is a folder: name the files in it")
@@ -102,11 +105,11 @@ class Source:
         if self.place is None or (self.path and self.path.exists() and not self.path.is_file()):
             return
         if self.form in TABLES:
-            self.types((self.column,))
+            self.types((self.column, *more))
             return
         with open_unpacked(self.place) as file:
             if self.form in ("csv", "tsv"):
-                next(self._records(file, (self.column,), lambda error: None), None)
+                next(self._records(file, (self.column, *more), lambda error: None), None)
 
     def texts(self) -> Iterator[Text]:
         """The texts, one after the other.

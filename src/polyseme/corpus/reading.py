@@ -165,9 +165,7 @@ def check_columns(sources: Sequence[Source], keep: Sequence[str]) -> None:
                         f"{source.name}: plain text has no column {name!r} that could be kept"
                     )
         with named(source.name):
-            source.check()
-            if source.form in TABLES and keep:
-                source.types(keep)
+            source.check(keep)
 
 
 @contextmanager
