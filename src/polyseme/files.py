@@ -2,8 +2,9 @@
 
 In: txt (a line is a text), jsonl (a line is an object, the text in one of its fields: a string, or
 a list of the user's own words), csv and tsv (with a header; an empty line is no record), Parquet
-(the text in a column; extra `corpus`). All but the last are UTF-8, with or without a byte order
-mark, and may be packed as gzip, bzip2, xz or zip. An error names the file and the line.
+and Arrow (the text in a column; extra `corpus`). All but the last two are UTF-8, with or without a
+byte order mark, and may be packed as gzip, bzip2, xz, zstd or zip. A file may be a URL that fsspec
+knows. An error names the file and the line.
 """
 
 from __future__ import annotations
@@ -13,27 +14,51 @@ import json
 import re
 import secrets
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, Any
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
 from polyseme.inputs import Text
-from polyseme.unpacking import open_unpacked
+from polyseme.unpacking import filesystem, is_url, open_packed, open_unpacked
 
 Floats = npt.NDArray[np.float32]
 Line = tuple[int, str]
 Row = tuple[int, tuple[Any, ...]]
 
 SUFFIXES = {".txt": "txt", ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv"}
-SUFFIXES[".parquet"] = "parquet"
-_PACKED = (".gz", ".bz2", ".xz", ".zip")
+SUFFIXES |= {".parquet": "parquet", ".arrow": "arrow", ".feather": "arrow"}
+TABLES = ("parquet", "arrow")
+_PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 
+_PLAIN = ("txt", "whole", "csv", "tsv")
 _SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+class WrongLineError(ValueError):
+    """A line of a file that is not what it should be.
+
+    Attributes:
+        source: the file's name.
+        line: its number, from 1.
+        reason: what is wrong.
+    """
+
+    def __init__(self, source: str, line: int, reason: str) -> None:
+        super().__init__(f"{source}, line {line}: {reason}")
+        self.source, self.line, self.reason = source, line, reason
+
+
+def stop(error: WrongLineError) -> NoReturn:
+    """What is done about a wrong line where nobody says otherwise."""
+    raise error
+
+
+Wrong = Callable[[WrongLineError], None]
 
 
 @dataclass(frozen=True)
@@ -41,39 +66,50 @@ class Source:
     """A file of texts.
 
     Attributes:
-        path: the file; None for stdin.
-        form: "txt", "jsonl", "csv", "tsv" or "parquet".
+        path: the file; None for stdin, or where there is a URL.
+        form: "txt", "whole" (a whole file of text is a text), "jsonl", "csv", "tsv", "parquet" or
+            "arrow".
         column: the field that holds the text, in all but txt.
+        url: of a file that fsspec reads.
     """
 
     path: Path | None
     form: str
     column: str
+    url: str | None = None
 
     @property
     def name(self) -> str:
         """The file as messages name it."""
-        return "stdin" if self.path is None else str(self.path)
+        return "stdin" if self.place is None else str(self.place)
 
-    def check(self) -> None:
-        """Open the file and look for the column of a csv or tsv, before any work is done.
+    @property
+    def place(self) -> Path | str | None:
+        """The path or the URL; None for stdin."""
+        return self.url or self.path
+
+    def check(self, more: Sequence[str] = ()) -> None:
+        """Open the file and look for its columns where it names them, before any work is done.
+
+        Args:
+            more: columns beside the text's.
 
         Raises:
             FileNotFoundError: there is no such file.
             OSError: it cannot be read.
-            ValueError: the header lacks the column.
+            ValueError: the header lacks a column.
         """
+        if self.path is not None and self.path.is_dir():
+            raise IsADirectoryError(f"{self.path} is a folder: name the files in it")
         # What is no regular file, such as a pipe, can be read only once.
-        if self.path is None or (self.path.exists() and not self.path.is_file()):
-            if self.path is not None and self.path.is_dir():
-                raise IsADirectoryError(f"{self.path} is a folder: name the files in it")
+        if self.place is None or (self.path and self.path.exists() and not self.path.is_file()):
             return
-        if self.form == "parquet":
-            self._check_parquet((self.column,))
+        if self.form in TABLES:
+            self.types((self.column, *more))
             return
-        with open_unpacked(self.path) as file:
+        with open_unpacked(self.place) as file:
             if self.form in ("csv", "tsv"):
-                next(self._records(file, (self.column,)), None)
+                next(self._records(file, (self.column, *more), lambda error: None), None)
 
     def texts(self) -> Iterator[Text]:
         """The texts, one after the other.
@@ -82,84 +118,121 @@ class Source:
             ValueError: a line is not what it should be; the message has the file and the line.
         """
         for number, (value,) in self.rows((self.column,)):
-            yield value if self.form in ("txt", "csv", "tsv") else self._checked(number, value)
+            yield value if self.form in _PLAIN else self.text_of(number, value)
 
-    def rows(self, columns: Sequence[str]) -> Iterator[Row]:
-        """The lines' numbers (in Parquet, the rows') and the values of some columns.
+    def rows(self, columns: Sequence[str], wrong: Wrong = stop) -> Iterator[Row]:
+        """The lines' numbers (in Parquet and Arrow, the rows') and the values of some columns.
 
         Args:
             columns: their names; a line of txt is its only column, whatever that is called.
+            wrong: is told of each line that is not what it should be. If it returns, the line is
+                left out.
 
         Raises:
-            ValueError: a line is not what it should be; the message has the file and the line.
+            WrongLineError: a line is not what it should be; the message has the file and the line.
+            ValueError: the file as a whole can't be read, or lacks a column.
         """
-        if self.form == "parquet":
+        if self.form in TABLES:
             yield from self._columns(columns)
             return
         with ExitStack() as stack:
-            if self.path is None:
+            if self.place is None:
                 file: IO[bytes] = sys.stdin.buffer
             else:
-                file = stack.enter_context(open_unpacked(self.path))
-            if self.form == "txt":
-                yield from ((number, (text,)) for number, text in self._plain(file))
+                file = stack.enter_context(open_unpacked(self.place))
+            if self.form in ("txt", "whole"):
+                lines = [file.read()] if self.form == "whole" else file
+                for number, text in self._lines(lines, wrong):
+                    whole_text = text if self.form == "whole" else _without_end(text)
+                    yield number, (whole_text,)
             elif self.form == "jsonl":
-                yield from self._objects(file, columns)
+                yield from self._objects(file, columns, wrong)
             else:
-                yield from self._records(file, columns)
+                yield from self._records(file, columns, wrong)
 
-    def _lines(self, file: IO[bytes]) -> Iterator[Line]:
+    def _lines(self, file: Iterable[bytes], wrong: Wrong) -> Iterator[Line]:
         for number, line in enumerate(file, 1):
             try:
-                text = line.decode("utf-8")
-            except UnicodeDecodeError as error:
-                raise self._wrong(
-                    number,
-                    f"byte {line[error.start]:#04x} at {error.start} is not UTF-8: convert the "
-                    "file to UTF-8 first",
-                ) from None
-            yield number, text.removeprefix("\ufeff") if number == 1 else text
+                yield number, self._decoded(number, line)
+            except WrongLineError as error:  # noqa: PERF203 -- the lines after it count
+                wrong(error)
 
-    def _plain(self, file: IO[bytes]) -> Iterator[Line]:
-        for number, line in self._lines(file):
-            yield number, line.removesuffix("\n").removesuffix("\r")
+    def _decoded(self, number: int, line: bytes) -> str:
+        try:
+            text = line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise self._wrong(
+                number,
+                f"byte {line[error.start]:#04x} at {error.start} is not UTF-8: convert the "
+                "file to UTF-8 first",
+            ) from None
+        return text.removeprefix("\ufeff") if number == 1 else text
 
-    def _objects(self, file: IO[bytes], columns: Sequence[str]) -> Iterator[Row]:
-        for number, line in self._lines(file):
+    def _objects(self, file: IO[bytes], columns: Sequence[str], wrong: Wrong) -> Iterator[Row]:
+        for number, line in self._lines(file, wrong):
             try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise self._wrong(
-                    number, f"no JSON, {error.msg} at column {error.colno}: {_shown(line)}"
-                ) from None
-            except RecursionError:
-                raise self._wrong(number, f"JSON nested too deep: {_shown(line)}") from None
-            if not isinstance(row, dict):
-                raise self._wrong(number, f"{_shown(row)} is no JSON object")
-            for column in columns:
-                if column not in row:
-                    raise self._wrong(number, _no_column(column, list(row)))
+                row = self._object(number, line, columns)
+            except WrongLineError as error:
+                wrong(error)
+                continue
             yield number, tuple(row[column] for column in columns)
 
-    def _records(self, file: IO[bytes], columns: Sequence[str]) -> Iterator[Row]:
+    def _object(self, number: int, line: str, columns: Sequence[str]) -> dict[str, Any]:
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise self._wrong(
+                number, f"no JSON, {error.msg} at column {error.colno}: {_shown(line)}"
+            ) from None
+        except RecursionError:
+            raise self._wrong(number, f"JSON nested too deep: {_shown(line)}") from None
+        except ValueError as error:
+            raise self._wrong(number, f"no JSON that Python reads, {error}") from None
+        if not isinstance(row, dict):
+            raise self._wrong(number, f"{_shown(row)} is no JSON object")
+        for column in columns:
+            if column not in row:
+                raise self._wrong(number, _no_column(column, list(row)))
+        return row
+
+    def _records(self, file: IO[bytes], columns: Sequence[str], wrong: Wrong) -> Iterator[Row]:
         at = 0
+        undecoded: list[WrongLineError] = []
 
         def lines() -> Iterator[str]:
             nonlocal at
-            for number, line in self._lines(file):
+            for number, line in enumerate(file, 1):
                 at = number
-                yield line
+                try:
+                    yield self._decoded(number, line)
+                except WrongLineError as error:
+                    # It may lie within quotes: the record around it must still come to its end.
+                    undecoded.append(error)
+                    yield line.decode("utf-8", "replace")
 
         reader = csv.reader(lines(), delimiter="\t" if self.form == "tsv" else ",", strict=True)
         header: list[str] | None = None
         while True:
             start = at + 1
+            undecoded.clear()
+            row: list[str] | None = []
             try:
                 row = next(reader, None)
-            except csv.Error as error:
-                raise self._wrong(start, f"malformed {self.form}, {error}") from None
-            if row is None:
-                break
+                if undecoded:
+                    raise undecoded[0]
+                if row is None:
+                    break
+                if row and header is not None and len(row) != len(header):
+                    raise self._wrong(
+                        start, f"{len(row)} fields, where the header has {len(header)}"
+                    )
+            except (csv.Error, WrongLineError) as error:
+                if isinstance(error, csv.Error):
+                    error = self._wrong(start, f"malformed {self.form}, {error}")
+                if header is None:
+                    raise error from None
+                wrong(error)
+                continue
             if not row:
                 continue
             if header is None:
@@ -169,41 +242,80 @@ class Source:
                         raise self._wrong(start, _no_column(column, header))
                 chosen = [header.index(column) for column in columns]
                 continue
-            if len(row) != len(header):
-                raise self._wrong(start, f"{len(row)} fields, where the header has {len(header)}")
             yield start, tuple(row[i] for i in chosen)
         if header is None:
             raise self._wrong(1, "an empty file, not even a header")
 
-    def _columns(self, columns: Sequence[str]) -> Iterator[Row]:
-        self._check_parquet(columns)
-        import pyarrow.parquet
+    def types(self, columns: Sequence[str]) -> list[Any]:
+        """The Arrow types of columns of Parquet or Arrow.
 
+        Raises:
+            ImportError: pyarrow is not installed.
+            ValueError: the file is damaged, or lacks a column.
+        """
+        with self._table(columns) as (schema, _):
+            return [schema.field(column).type for column in columns]
+
+    def count(self) -> int:
+        """The rows of Parquet or Arrow; Parquet says so in its footer."""
+        with self._table((self.column,)) as (_, batches):
+            return sum(batch.num_rows for batch in batches)
+
+    def _columns(self, columns: Sequence[str]) -> Iterator[Row]:
         number = 0
-        with pyarrow.parquet.ParquetFile(self.path) as file:
-            for batch in file.iter_batches(columns=list(columns)):
+        with self._table(columns) as (_, batches):
+            for batch in batches:
                 values = [batch.column(column).to_pylist() for column in columns]
                 for row in zip(*values, strict=True):
                     number += 1
                     yield number, row
 
-    def _check_parquet(self, columns: Sequence[str]) -> None:
+    @contextmanager
+    def _table(self, columns: Sequence[str]) -> Iterator[tuple[Any, Iterator[Any]]]:
+        """The schema of a file of Parquet or Arrow, and its record batches."""
+        kind = self.form.capitalize()
         try:
             import pyarrow
-            import pyarrow.parquet
+            from pyarrow import ipc, parquet
         except ImportError:
             raise ImportError(
-                f'{self.name}: Parquet needs pyarrow: pip install "polyseme[corpus]"'
+                f'{self.name}: {kind} needs pyarrow: pip install "polyseme[corpus]"'
             ) from None
-        try:
-            names = pyarrow.parquet.read_schema(self.path).names
-        except pyarrow.ArrowInvalid as error:
-            raise ValueError(f"{self.name}: no Parquet file ({error})") from None
-        for column in columns:
-            if names.count(column) != 1:
-                raise ValueError(f"{self.name}: {_no_column(column, names)}")
+        with ExitStack() as stack:
+            file: Any = self.path and stack.enter_context(pyarrow.OSFile(str(self.path)))
+            if self.url:
+                file = stack.enter_context(open_packed(self.url))
+            try:
+                if self.form == "parquet":
+                    table = stack.enter_context(parquet.ParquetFile(file))
+                    schema, batches = table.schema_arrow, table.iter_batches(columns=list(columns))
+                else:
+                    # What the datasets library keeps is a stream, Feather a file with a footer.
+                    footer = file.read(6) == b"ARROW1"
+                    file.seek(0)
+                    reader = (ipc.open_file if footer else ipc.open_stream)(file)
+                    schema = reader.schema
+                    parts = range(reader.num_record_batches) if footer else ()
+                    batches = (reader.get_batch(i) for i in parts) if footer else iter(reader)
+            except pyarrow.ArrowInvalid as error:
+                raise ValueError(f"{self.name}: no {kind} file ({error})") from None
+            for column in columns:
+                if schema.names.count(column) != 1:
+                    raise ValueError(f"{self.name}: {_no_column(column, schema.names)}")
+            try:
+                yield schema, batches
+            except (pyarrow.ArrowException, OSError) as error:
+                # What Arrow raises of a file's content has no number of the system's.
+                if isinstance(error, OSError) and error.errno is not None:
+                    raise
+                raise ValueError(f"{self.name}: damaged or cut short ({error})") from error
 
-    def _checked(self, number: int, value: object) -> Text:
+    def text_of(self, number: int, value: object) -> Text:
+        """The text that a value of the text's column is.
+
+        Raises:
+            WrongLineError: it is none.
+        """
         words = value if isinstance(value, list) else [value]
         for word in words:
             if not isinstance(word, str):
@@ -217,15 +329,15 @@ class Source:
                 )
         return value  # type: ignore[return-value]
 
-    def _wrong(self, number: int, what: str) -> ValueError:
-        return ValueError(f"{self.name}, line {number}: {what}")
+    def _wrong(self, number: int, what: str) -> WrongLineError:
+        return WrongLineError(self.name, number, what)
 
 
 def source(name: str, form: str | None, column: str) -> Source:
     """The source that a name and a format mean.
 
     Args:
-        name: a path, or "-" for stdin.
+        name: a path, a URL, or "-" for stdin.
         form: the format; if None, what the suffix says, and txt for stdin.
         column: the field that holds the text.
 
@@ -234,23 +346,43 @@ def source(name: str, form: str | None, column: str) -> Source:
         ValueError: the suffix says nothing.
     """
     if name == "-":
-        if form == "parquet":
-            raise ValueError("stdin can't be Parquet, which is read from its end: name a file")
+        if form in TABLES:
+            raise ValueError(
+                "stdin can't be Parquet or Arrow, which are read from their ends: name a file"
+            )
         return Source(None, form or "txt", column)
-    path = Path(name)
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: there is no such file")
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    if suffixes and suffixes[-1] in _PACKED:
-        suffixes.pop()
-    suffix = suffixes[-1] if suffixes else ""
+    path: Path | PurePosixPath
+    if is_url(name):
+        files, inner = filesystem(name)
+        path, there = PurePosixPath(inner), files.exists(inner)
+    else:
+        path = Path(name)
+        there = path.exists()
+    if not there:
+        raise FileNotFoundError(f"{name}: there is no such file")
+    suffix = suffix_of(path.name)
     form = form or SUFFIXES.get(suffix)
     if form is None:
         raise ValueError(
-            f"{path}: the suffix {suffix!r} tells no format; it must be one of "
+            f"{name}: the suffix {suffix!r} tells no format; it must be one of "
             f"{', '.join(SUFFIXES)}, or the format must be named"
         )
-    return Source(path, form, column)
+    if isinstance(path, Path):
+        return Source(path, form, column)
+    return Source(None, form, column, url=name)
+
+
+def suffix_of(name: str) -> str:
+    """What a file's name says of its format, less what it says of its packing.
+
+    Example:
+        >>> suffix_of("posts.CSV.gz"), suffix_of("notes")
+        ('.csv', '')
+    """
+    suffixes = [suffix.lower() for suffix in PurePosixPath(name).suffixes]
+    if suffixes and suffixes[-1] in _PACKED:
+        suffixes.pop()
+    return suffixes[-1] if suffixes else ""
 
 
 def check_target(path: Path, suffixes: Iterable[str], *, force: bool) -> None:
@@ -289,6 +421,10 @@ def _no_column(column: str, names: list[str]) -> str:
     if times > 1:
         return f"{times} columns are called {column!r}: give them names of their own"
     return f"no column {column!r}; there are {', '.join(map(repr, names)) or 'none'}"
+
+
+def _without_end(line: str) -> str:
+    return line.removesuffix("\n").removesuffix("\r")
 
 
 def _shown(value: object) -> str:

@@ -23,7 +23,7 @@ from polyseme.cli.app import (
     print_json,
 )
 
-_LONGEST_FIELD = (1 << 31) - 1
+LONGEST_FIELD = (1 << 31) - 1
 
 
 class Kind(str, Enum):
@@ -203,7 +203,7 @@ def embed(
     from polyseme.files import check_target, source, whole
     from polyseme.progress import progress_bar
 
-    csv.field_size_limit(_LONGEST_FIELD)
+    csv.field_size_limit(LONGEST_FIELD)
     sources = [source(name, form.value if form else None, column) for name in files]
     target = Path(output)
     if output != "-":

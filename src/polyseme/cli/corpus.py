@@ -1,0 +1,244 @@
+"""``polyseme corpus``: folders of text into Parquet data sets of vectors."""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from polyseme.cli.app import Backend, Device, Dtype, Model, app, load_model
+from polyseme.cli.commands import LONGEST_FIELD
+
+if TYPE_CHECKING:
+    from polyseme.corpus import Summary
+    from polyseme.corpus.manifest import Shard
+
+
+class By(str, Enum):
+    """What a row of the data set is."""
+
+    TEXTS = "texts"
+    WORDS = "words"
+
+
+class Store(str, Enum):
+    """Numbers of the vectors."""
+
+    FLOAT32 = "float32"
+    FLOAT16 = "float16"
+    INT8 = "int8"
+
+
+class CorpusForm(str, Enum):
+    """Formats of files."""
+
+    TXT = "txt"
+    WHOLE = "whole"
+    JSONL = "jsonl"
+    CSV = "csv"
+    TSV = "tsv"
+    PARQUET = "parquet"
+    ARROW = "arrow"
+
+
+class OnError(str, Enum):
+    """What is done about a line that is not what it should be."""
+
+    STOP = "stop"
+    SKIP = "skip"
+
+
+@app.command(
+    epilog="""\b
+Examples:
+  polyseme corpus notes/ -o vectors
+  polyseme corpus "posts/*.jsonl.gz" --column body --keep id,date -o vectors
+  polyseme corpus wiki.parquet --by words --words apple,bank --store int8 -o uses
+  polyseme corpus s3://bucket/texts/ -o vectors --dry-run
+\b
+FILES are files, folders (all files in them, sorted by name), globs, URLs that
+fsspec knows, or - for stdin: txt (a line is a text), jsonl, csv, tsv, Parquet,
+Arrow and Feather; all but the last three may be packed as .gz, .bz2, .xz, .zst
+or .zip.
+\b
+DIR gets part-00000.parquet, ..., manifest.json, and with --on-error skip
+rejects.jsonl. The columns are
+  texts  row, source, line, text, what is kept, vector
+  words  row, source, line, position, start, end, word, what is kept, vector
+and with int8 a scale, by which the vector must be multiplied.
+\b
+If it is cut off, by whatever, the same command goes on: what is finished is
+not computed again, and the data set is the same to the byte.
+\b
+Needs the extra corpus: pip install "polyseme[corpus]\""""
+)
+def corpus(
+    ctx: typer.Context,
+    files: Annotated[list[str], typer.Argument(metavar="FILES", show_default=False)],
+    *,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="For the data set.")
+    ],
+    by: Annotated[By, typer.Option(help="What a row is.")] = By.TEXTS,
+    column: Annotated[
+        str, typer.Option(metavar="NAME", help="Of the text, in all but txt.")
+    ] = "text",
+    keep: Annotated[str, typer.Option(metavar="A,B", help="Columns that are carried along.")] = "",
+    form: Annotated[
+        CorpusForm | None,
+        typer.Option("--format", help="Of all files.  [default: by the suffix; txt for stdin]"),
+    ] = None,
+    whole_files: Annotated[
+        bool, typer.Option("--whole-files", help="A file of text is one text.")
+    ] = False,
+    skip_unknown: Annotated[
+        bool, typer.Option("--skip-unknown", help="Leave out files of unknown suffixes.")
+    ] = False,
+    store: Annotated[Store, typer.Option(help="Numbers of the vectors.")] = Store.FLOAT32,
+    words: Annotated[
+        str, typer.Option(metavar="A,B", help="By words: only these, in any case.")
+    ] = "",
+    vocab: Annotated[
+        str | None, typer.Option(metavar="FILE", help="The same, a word a line.")
+    ] = None,
+    dim: Annotated[
+        int | None, typer.Option(metavar="N", help="Keep the first N numbers of a vector.")
+    ] = None,
+    normalize: Annotated[
+        bool, typer.Option("--normalize", help="Scale each vector to length one.")
+    ] = False,
+    shard_rows: Annotated[
+        int, typer.Option(metavar="N", help="Rows of the input a part.")
+    ] = 10_000,
+    on_error: Annotated[
+        OnError, typer.Option(help="At a bad line: stop, or reject it.")
+    ] = OnError.STOP,
+    force: Annotated[
+        bool, typer.Option("--force", help="Start anew: remove the data set that is in DIR.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Try a sample, say what all takes, write nothing.")
+    ] = False,
+    log_json: Annotated[
+        bool, typer.Option("--log-json", help="An object a finished part on stderr, no bar.")
+    ] = False,
+    model: Model = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    backend: Backend = "auto",
+) -> None:
+    """Turn files of any size into a Parquet data set of vectors, and lose nothing on the way."""
+    import csv
+
+    from polyseme.corpus import Wanted, embed_corpus, estimate
+    from polyseme.files import WrongLineError
+
+    if whole_files and form not in (None, CorpusForm.TXT, CorpusForm.WHOLE):
+        raise typer.BadParameter("is for files of text", param_hint="--whole-files")
+    csv.field_size_limit(LONGEST_FIELD)
+    wanted = Wanted(by.value, store.value, _words(words, vocab), dim, normalize or None)
+    options: dict[str, Any] = {
+        "wanted": wanted,
+        "keep": _listed(keep),
+        "column": column,
+        "form": "whole" if whole_files else form and form.value,
+        "skip_unknown": skip_unknown,
+    }
+    opened = load_model(model, device, dtype, backend)
+    if dry_run:
+        found = estimate(files, model=opened, **options)
+        typer.echo(
+            f"{found.files:,} files, about {found.rows:,} rows: {found.vectors:,} vectors, "
+            f"{_size(found.bytes)}, {_duration(found.seconds)} "
+            f"({found.words_per_second:,.0f} words/s)\n"
+            f"by a sample of {found.sampled:,} rows, of which {found.rejects:,} can't be used"
+        )
+        return
+    try:
+        summary = embed_corpus(
+            files,
+            output,
+            model=opened,
+            shard_rows=shard_rows,
+            on_error=on_error.value,
+            anew=force,
+            progress=False if log_json else ctx.obj.progress,
+            finished=_log if log_json else lambda shard, seconds: None,
+            note=ctx.obj.note,
+            **options,
+        )
+    except KeyboardInterrupt:
+        sys.stderr.write(
+            f"polyseme: interrupted; finished parts are in {output}, the same command goes on\n"
+        )
+        raise
+    except WrongLineError as error:
+        raise ValueError(
+            f"{error}; finished parts stay: mend the line and run the same command again, or add "
+            "--on-error skip"
+        ) from error
+    _tell(ctx, summary)
+
+
+def _tell(ctx: typer.Context, summary: Summary) -> None:
+    if not summary.new_shards:
+        ctx.obj.note("nothing was left to do")
+    speed = summary.new_words / summary.seconds
+    ctx.obj.note(
+        f"{summary.rows:,} rows, {summary.vectors:,} vectors in {summary.folder} "
+        f"({summary.shards:,} parts, {_size(summary.bytes)}); {summary.new_shards:,} new parts in "
+        f"{_duration(summary.seconds)}, {speed:,.0f} words/s"
+    )
+    if summary.rejects:
+        ctx.obj.note(f"{summary.rejects:,} rows were rejected: {summary.folder}/rejects.jsonl")
+
+
+def _log(shard: Shard, seconds: float) -> None:
+    told = {
+        "event": "shard",
+        "file": shard.file,
+        "rows": shard.rows,
+        "vectors": shard.vectors,
+        "words": shard.words,
+        "rejects": shard.rejects,
+        "bytes": shard.bytes,
+        "seconds": round(seconds, 3),
+        "words_per_second": round(shard.words / max(seconds, 1e-9)),
+    }
+    sys.stderr.write(json.dumps(told) + "\n")
+    sys.stderr.flush()
+
+
+def _words(words: str, vocab: str | None) -> frozenset[str] | None:
+    from polyseme.files import source
+
+    if vocab is None:
+        return frozenset(_listed(words)) if words else None
+    if words:
+        raise typer.BadParameter("give this or --words", param_hint="--vocab")
+    lines = (str(line).strip() for line in source(vocab, "txt", "word").texts())
+    return frozenset(line for line in lines if line)
+
+
+def _listed(names: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in names.split(",") if name.strip())
+
+
+def _size(size: float) -> str:
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:,.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:,.1f} TB"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    if seconds < 3600:
+        return f"{seconds / 60:.1f} minutes"
+    return f"{seconds / 3600:,.1f} hours"

@@ -1,0 +1,221 @@
+"""One shard of the input into one part of the data set, whole or not there.
+
+The same rows give the same bytes: nothing in a part depends on time, on the machine's name, or on
+other shards, but for the types of carried columns, which the first part settles for all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from polyseme.corpus.manifest import REJECTS, Shard
+from polyseme.corpus.reading import Place, Row, batches, named, types_of, usable
+from polyseme.corpus.rows import Wanted, embed_rows
+from polyseme.files import Source
+from polyseme.text import split_words
+
+if TYPE_CHECKING:
+    import pyarrow
+
+    from polyseme.contextualizer import Contextualizer
+
+PART = "part-{:05d}.parquet"
+_BYTES_OF_A_GROUP = 1 << 25
+_READ_AT_ONCE = 1 << 20
+
+
+@dataclass
+class PartMaker:
+    """Writes the parts of one data set.
+
+    Attributes:
+        model: gives the vectors.
+        wanted: what a row is.
+        keep: columns that are carried along.
+        sources: all files of the input.
+        folder: of the data set.
+        metadata: kept with the schema of each part.
+        skip: whether rows that can't be used are rejected, or stop the work.
+        types: of the carried columns; None until they are known.
+    """
+
+    model: Contextualizer
+    wanted: Wanted
+    keep: Sequence[str]
+    sources: Sequence[Source]
+    folder: Path
+    metadata: Mapping[str, str]
+    skip: bool
+    types: list[Any] | None = None
+
+    def write(
+        self,
+        name: str,
+        rows: Iterable[Row],
+        count: Callable[[int, int, int], None],
+        *,
+        first_row: int,
+        rejects_bytes: int,
+    ) -> Shard:
+        """Write a part whole, and its rejects behind those that are there.
+
+        Args:
+            name: of the file.
+            rows: of the shard.
+            count: is told of rows, words and rejected rows, batch by batch.
+            first_row: the number of its first row.
+            rejects_bytes: length of rejects.jsonl.
+
+        Raises:
+            WrongLineError: a row can't be used, and ``skip`` is not set.
+            OSError: a file can't be read or written; the message has its name.
+        """
+        path, temporary = self.folder / name, self.folder / f".{name}.tmp"
+        total, vectors, words = 0, 0, 0
+        rejects: list[Row] = []
+        try:
+            with named(str(path)), temporary.open("wb") as file:
+                with _Groups(file) as groups:
+                    for batch in batches(rows):
+                        table, batch_words, bad = self._table(batch)
+                        groups.add(table)
+                        total, words = total + len(batch), words + batch_words
+                        vectors += table.num_rows
+                        rejects += bad
+                        count(len(batch), batch_words, len(bad))
+                    if not total:
+                        groups.add(self._table([])[0])
+                file.flush()
+                os.fsync(file.fileno())
+            digest, size = _digest(temporary)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        return Shard(
+            file=name,
+            first_row=first_row,
+            rows=total,
+            vectors=vectors,
+            words=words,
+            rejects=len(rejects),
+            bytes=size,
+            sha256=digest,
+            rejects_bytes=rejects_bytes + self._reject(rejects),
+            place=Place(),
+        )
+
+    def _table(self, batch: Sequence[Row]) -> tuple[pyarrow.Table, int, list[Row]]:
+        """The vectors of a batch, the number of its words, and what was rejected."""
+        if self.types is None:
+            self.types = self._known_types() or types_of(self.sources, self.keep, batch)
+        good, bad, kept = usable(batch, self.types, self.keep, skip=self.skip)
+        table = table_of(self.model, good, kept, self.wanted)
+        return table.replace_schema_metadata(self.metadata), count_words(good), bad
+
+    def _known_types(self) -> list[Any] | None:
+        """The types that the first part has, if it is there."""
+        import pyarrow.parquet
+
+        path = self.folder / PART.format(0)
+        if not self.keep or not path.exists():
+            return None
+        schema = pyarrow.parquet.read_schema(path)
+        return [schema.field(name).type for name in self.keep]
+
+    def _reject(self, rows: Sequence[Row]) -> int:
+        """Append rows to the rejects, and say by how many bytes these have grown."""
+        if not rows:
+            return 0
+        lines = "".join(
+            json.dumps(
+                {"row": row.number, "source": row.source, "line": row.line, "reason": row.reason},
+                ensure_ascii=False,
+            )
+            + "\n"
+            for row in rows
+        ).encode("utf-8", "backslashreplace")
+        path = self.folder / REJECTS
+        with named(str(path)), path.open("ab") as file:
+            file.write(lines)
+            file.flush()
+            os.fsync(file.fileno())
+        return len(lines)
+
+
+class _Groups:
+    """Tables into a Parquet file, in row groups that are neither tiny nor larger than memory."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._writer: Any = None
+        self._waiting: list[Any] = []
+
+    def __enter__(self) -> _Groups:
+        return self
+
+    def __exit__(self, kind: object, *error: object) -> None:
+        if kind is None:
+            self._flush()
+        if self._writer is not None:
+            self._writer.close()
+
+    def add(self, table: pyarrow.Table) -> None:
+        """Write a table now or later."""
+        self._waiting.append(table)
+        if sum(waiting.nbytes for waiting in self._waiting) >= _BYTES_OF_A_GROUP:
+            self._flush()
+
+    def _flush(self) -> None:
+        import pyarrow
+        from pyarrow.parquet import ParquetWriter
+
+        if not self._waiting:
+            return
+        table = pyarrow.concat_tables(self._waiting)
+        if self._writer is None:
+            self._writer = ParquetWriter(self._file, table.schema, **write_options(table.schema))
+        self._writer.write_table(table, row_group_size=max(1, table.num_rows))
+        self._waiting = []
+
+
+def table_of(
+    model: Contextualizer, rows: Sequence[Row], kept: Mapping[str, Any], wanted: Wanted
+) -> pyarrow.Table:
+    """The vectors of rows that all have a text, and what is known of them."""
+    import pyarrow as pa
+
+    known = {
+        "row": pa.array([row.number for row in rows], pa.int64()),
+        "source": pa.array([row.source for row in rows], pa.string()),
+        "line": pa.array([row.line for row in rows], pa.int64()),
+    }
+    texts = [row.text for row in rows if row.text is not None]
+    return embed_rows(model, texts, pa.table({**known, **kept}), wanted)
+
+
+def write_options(schema: pyarrow.Schema) -> dict[str, Any]:
+    """How parts are written: names and words recur, vectors don't."""
+    recurring = [name for name in ("source", "word") if name in schema.names]
+    return {"compression": "zstd", "use_dictionary": recurring}
+
+
+def count_words(rows: Iterable[Row]) -> int:
+    """The words of the rows' texts."""
+    texts = (row.text or "" for row in rows)
+    return sum(len(split_words(text) if isinstance(text, str) else text) for text in texts)
+
+
+def _digest(path: Path) -> tuple[str, int]:
+    """SHA-256 and length of a file."""
+    found, size = hashlib.sha256(), 0
+    with named(str(path)), path.open("rb") as file:
+        while part := file.read(_READ_AT_ONCE):
+            found.update(part)
+            size += len(part)
+    return found.hexdigest(), size
