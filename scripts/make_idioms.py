@@ -69,8 +69,8 @@ and dev has but {expressions} of them: differences of a point or two mean little
 ![Attention of "cake" before learning](pictures/cake_before.svg)
 ![Attention of "cake" after learning](pictures/cake_after.svg)
 
-The shares say little: most of a vector is its own word before and after, and what is learned is what
-the little from the others does. The neighbours show it.
+The shares say little: most of a vector is its own word before and after, and what is learned is
+what the little from the others does. The neighbours show it.
 
 ## What "cake" is near to, before and after
 

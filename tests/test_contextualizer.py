@@ -146,7 +146,7 @@ def test_unknown_and_unmet_options_are_errors(default: Contextualizer) -> None:
             default.contextualize("a", **{name: "1"})
     with pytest.raises(ValueError, match="batch_tokens is 0"):
         default.contextualize("a", batch_tokens=0)
-    with pytest.raises(ValueError, match=r"layer is 4: this model has layers 0 \(static\) to 3"):
+    with pytest.raises(ValueError, match=r"layer is 4: this model has layers 0 \(static\) to 2"):
         default.contextualize("a", layer=4)
     with pytest.raises(ValueError, match="dtype is 'int8'"):
         polyseme.load(dtype="int8")

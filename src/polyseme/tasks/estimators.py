@@ -127,10 +127,13 @@ class PairScorer(Task):
     gives them, and ``score`` is their rank correlation. See ``Task`` for the arguments.
 
     Example:
-        >>> pairs = [(("the bank of a river", "bank"), ("my bank lends", "bank"))] * 4
-        >>> pairs += [(("the bank of a lake", "bank"), ("the bank of a river", "bank"))] * 4
-        >>> told = PairScorer(train="head", held_out=0.0).fit(pairs, [False] * 4 + [True] * 4)
-        >>> told.predict([(("a bank of the sea", "bank"), ("the bank of a lake", "bank"))]).tolist()
+        >>> river = [(f"the bank of the {name}", "bank") for name in ("river", "lake", "canal")]
+        >>> money = [(f"the bank {does} money", "bank") for does in ("lends", "earns", "saves")]
+        >>> alike = [(x, y) for side in (river, money) for x in side for y in side if x is not y]
+        >>> other = [(x, y) for x in river for y in money]
+        >>> told = PairScorer(train="head", held_out=0.0)
+        >>> told = told.fit(alike + other, [True] * len(alike) + [False] * len(other))
+        >>> told.predict([(("the bank of the stream", "bank"), river[0])]).tolist()
         [True]
     """
 
