@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,11 @@ pytest.importorskip("onnx", reason="export is for onnx")
 pytest.importorskip("onnxruntime", reason="the graph is run by ONNX Runtime")
 
 import polyseme
+from polyseme.checkpoints import Sentence
 from polyseme.cli import app
 from polyseme.onnx_export import export_onnx
-from tests.conftest import MakeModel
+from polyseme.vectors import WordVectors
+from tests.conftest import MakeModel, wordpiece_json
 
 TEXTS = [
     "An apple a day keeps the doctor away",
@@ -90,6 +94,22 @@ def test_every_shape_gives_the_encoder_s_states(
     check(model, export_onnx(model, tmp_path / "onnx"))
 
 
+FAMILIES = ["bert", "bert-gelu_new", "bert-relu", "camembert", "distilbert", "electra"]
+FAMILIES += ["modernbert", "mpnet", "roberta", "xlm-roberta"]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_gives_the_encoder_s_states(family: str, tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="writes the family's checkpoint")
+    pytest.importorskip("transformers", reason="writes the family's checkpoint")
+    from tests.test_families import saved
+
+    saved(family, tmp_path / "given")
+    (tmp_path / "given" / "tokenizer.json").write_text(wordpiece_json())
+    model = polyseme.load(tmp_path / "given", backend="numpy")
+    check(model, export_onnx(model, tmp_path / "onnx"))
+
+
 def test_the_default_does_too_and_words_are_found_by_offsets(tmp_path: Path) -> None:
     model = polyseme.load(backend="numpy")
     path = export_onnx(model, tmp_path)
@@ -114,10 +134,6 @@ def test_the_default_does_too_and_words_are_found_by_offsets(tmp_path: Path) -> 
 def test_sentences_are_pooled_as_the_model_says(
     pooling: Any, make_model: MakeModel, tmp_path: Path
 ) -> None:
-    from dataclasses import replace
-
-    from polyseme.checkpoints import Sentence
-
     given = polyseme.load(make_model(), backend="numpy")
     sentence = Sentence(pooling=pooling, normalize=pooling != "max")
     model = polyseme.Contextualizer(
@@ -131,10 +147,58 @@ def test_what_cannot_be_exported_is_said_before_a_file_is_written(tmp_path: Path
     with pytest.raises(ValueError, match="has no layers"):
         export_onnx(model.parameter_free(), tmp_path / "no")
     assert not (tmp_path / "no").exists()
-    (tmp_path / "model.onnx").write_text("kept")
-    with pytest.raises(FileExistsError, match="is there already"):
-        export_onnx(model, tmp_path)
-    assert (tmp_path / "model.onnx").read_text() == "kept"
+    (tmp_path / "file").write_text("kept")
+    with pytest.raises(NotADirectoryError, match="give a folder"):
+        export_onnx(model, tmp_path / "file")
+
+
+def test_a_model_over_word_vectors_leaves_no_half_export(tmp_path: Path) -> None:
+    model = polyseme.load(backend="numpy")
+    vectors = WordVectors(["apple", "day"], np.eye(2, model.dim, dtype=np.float32))
+    over = polyseme.Contextualizer(
+        model.checkpoint, model.tokenizer, model.place, word_vectors=vectors
+    )
+    with pytest.raises(ValueError, match="over word vectors"):
+        export_onnx(over, tmp_path / "no")
+    assert not (tmp_path / "no").exists()
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json", "config.json"])
+def test_a_file_that_is_there_is_kept(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("kept")
+    with pytest.raises(FileExistsError, match=f"{name} is there already"):
+        export_onnx(polyseme.load(backend="numpy"), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == "kept"
+
+
+def test_a_model_s_own_folder_can_be_loaded_after_an_export(
+    make_model: MakeModel, tmp_path: Path
+) -> None:
+    folder = make_model()
+    model = polyseme.load(folder, backend="numpy")
+    with pytest.raises(FileExistsError):
+        export_onnx(model, folder)
+    before = model.encode(TEXTS)
+    export_onnx(model, folder, force=True)
+    assert np.array_equal(polyseme.load(folder, backend="numpy").encode(TEXTS), before)
+
+
+def test_a_pooling_that_is_not_supported_leaves_the_states_alone(
+    make_model: MakeModel, tmp_path: Path
+) -> None:
+    given = polyseme.load(make_model(), backend="numpy")
+    checkpoint = replace(given.checkpoint, sentence=Sentence(unsupported="a Dense step"))
+    model = polyseme.Contextualizer(checkpoint, given.tokenizer, given.place)
+    found, _ = run(export_onnx(model, tmp_path / "onnx"), TEXTS)
+    assert list(found) == ["last_hidden_state"]
+
+
+def test_a_missing_onnx_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(ImportError, match=r"polyseme\[onnx\]"):
+        export_onnx(polyseme.load(backend="numpy"), tmp_path / "no")
+    assert not (tmp_path / "no").exists()
 
 
 def test_the_command_writes_the_files(make_model: MakeModel, tmp_path: Path) -> None:

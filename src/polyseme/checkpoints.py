@@ -195,17 +195,6 @@ def write_checkpoint(
     from safetensors.numpy import save
 
     folder.mkdir(parents=True, exist_ok=True)
-    config: dict[str, Any] = {
-        "model_type": OWN_TYPE,
-        "encoder": asdict(checkpoint.config),
-        "parameter_free": None,
-        "sentence": {
-            "pooling": checkpoint.sentence.pooling,
-            "normalize": checkpoint.sentence.normalize,
-        },
-    }
-    if checkpoint.parameter_free:
-        config["parameter_free"] = asdict(checkpoint.parameter_free)
     parameters = dict(sorted(checkpoint.parameters.items()))
     tensors = {
         name: np.ascontiguousarray(array)
@@ -214,8 +203,20 @@ def write_checkpoint(
     write_whole(folder / _WEIGHTS, save(tensors, {"format": "polyseme"}))
     if tokenizer_json is not None:
         write_whole(folder / "tokenizer.json", tokenizer_json.encode())
-    write_whole(folder / "config.json", (json.dumps(config, indent=2) + "\n").encode())
+    write_whole(folder / "config.json", own_json(checkpoint))
     write_whole(folder / "README.md", card.encode())
+
+
+def own_json(checkpoint: Checkpoint) -> bytes:
+    """Our own config.json; ``own_config`` reads it."""
+    free, sentence = checkpoint.parameter_free, checkpoint.sentence
+    config = {
+        "model_type": OWN_TYPE,
+        "encoder": asdict(checkpoint.config),
+        "parameter_free": asdict(free) if free else None,
+        "sentence": {"pooling": sentence.pooling, "normalize": sentence.normalize},
+    }
+    return (json.dumps(config, indent=2) + "\n").encode()
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -9,17 +9,16 @@ each other.
 
 from __future__ import annotations
 
-import json
 import math
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from polyseme.checkpoints import write_whole
+from polyseme.checkpoints import own_json, write_whole
 from polyseme.contextualizer import Contextualizer
 from polyseme.encoder import EncoderConfig, relative_buckets
 
@@ -42,15 +41,17 @@ def export_onnx(
     Args:
         model: with layers; rung 2 or 3.
         folder: made if it is not there.
-        force: overwrite a model.onnx that is there.
+        force: overwrite those of the three files that are there.
 
     Returns:
         The path of model.onnx.
 
     Raises:
         ImportError: onnx is missing.
-        ValueError: the model has no layers, or more than 2 GB of parameters.
-        FileExistsError: model.onnx is there, and ``force`` is not given.
+        ValueError: the model has no layers, no tokenizer.json (it is over word vectors), or more
+            than 2 GB of parameters.
+        NotADirectoryError: the folder is a file.
+        FileExistsError: one of the files is there, and ``force`` is not given.
 
     Example:
         >>> import polyseme, tempfile
@@ -59,20 +60,24 @@ def export_onnx(
         'model.onnx'
     """
     path = Path(folder) / "model.onnx"
+    tokenizer_path, config_path = path.with_name("tokenizer.json"), path.with_name("config.json")
     if not model.config.layers:
         raise ValueError(f"{model.name} has no layers: ONNX is for learned and pretrained models")
-    if path.exists() and not force:
-        raise FileExistsError(f"{path} is there already: name another folder, or use force")
+    if model.word_vectors is not None:
+        raise ValueError(
+            f"{model.name} is over word vectors, so it has no tokenizer.json to go with a graph"
+        )
+    if path.parent.exists() and not path.parent.is_dir():
+        raise NotADirectoryError(f"{path.parent} is a file: give a folder")
+    # The folder may be a model's own, whose config.json says how it is read.
+    there = next((p for p in (path, tokenizer_path, config_path) if p.exists()), None)
+    if there and not force:
+        raise FileExistsError(f"{there} is there already: name another folder, or use force")
     content = graph_of(model).SerializeToString()
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, content)
-    write_whole(path.with_name("tokenizer.json"), model.tokenizer.to_json().encode())
-    sentence = model.checkpoint.sentence
-    told = {
-        "encoder": asdict(model.config),
-        "sentence": {"pooling": sentence.pooling, "normalize": sentence.normalize},
-    }
-    write_whole(path.with_name("config.json"), (json.dumps(told, indent=2) + "\n").encode())
+    write_whole(tokenizer_path, model.tokenizer.to_json().encode())
+    write_whole(config_path, own_json(model.checkpoint))
     return path
 
 
