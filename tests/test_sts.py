@@ -107,4 +107,4 @@ def test_bundled_model_on_real_pairs(shared_data: Path) -> None:
     dev = sts.read_split(shared_data / "sts")
     assert len(dev) == 1500
     result = sts.evaluate(polyseme.load().static(), [dev])
-    assert result.spearman == pytest.approx(0.674, abs=0.005)
+    assert result.spearman == pytest.approx(0.661, abs=0.005)
