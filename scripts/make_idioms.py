@@ -53,8 +53,7 @@ Macro F1 on the new expressions of dev.
 - *Probe*: a logistic regression on the frozen vector of the expression (`polyseme eval idioms`).
 - *Head*: `SpanClassifier(train="head")`. Beside the vector it has a few plain numbers: how well the
   expression's static vectors fit those of the words around it, and how it is written (capitals,
-  quotation marks), which an uncased model does not see. Most of what is gained is gained here, and
-  all of it with all-MiniLM-L6-v2.
+  quotation marks), which an uncased model does not see.
 - *Attention*: `SpanClassifier()`. The queries, keys and values of all layers learn too, until the
   loss on a tenth of the expressions that is held out falls no more ({epochs}).
 

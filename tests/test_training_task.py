@@ -48,14 +48,14 @@ def first_words(texts: list[str]) -> tuple[list[Any], list[int]]:
 
 
 def test_attention_learns_what_the_head_alone_cannot(folder: Path) -> None:
-    examples, labels = first_words(sentences(600))
+    examples, labels = first_words(sentences(1000))
     told = SpanClassifier(folder, **{**OPTIONS, "epochs": 12, "patience": 12})
     told.fit(examples, labels)
     history = told.report_.loss
     assert history[0] > 0.65
-    assert min(history) < 0.5
+    assert min(history) < 0.45
     assert told.report_.accuracy is not None
-    assert told.report_.accuracy > 0.65
+    assert told.report_.accuracy > 0.8
     before = polyseme.load(folder).checkpoint.parameters
     after = told.model_.checkpoint.parameters
     changed = {name for name in before if not np.array_equal(before[name], after[name])}

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -35,13 +35,13 @@ from polyseme.packed import Packed, mean_of_ranges
 from polyseme.tasks.examples import Integers, Labelled, Units
 from polyseme.tasks.features import Beside, compared
 from polyseme.tasks.heads import Head
+from polyseme.tasks.saving import Learns
 from polyseme.training.loop import Loss, train
 from polyseme.training.settings import Steps
 
 Tensor = Any
 Floats = npt.NDArray[np.float32]
 Arrays = dict[str, Floats]
-Trained = Literal["head", "attention", "all"]
 
 BEST = "best.safetensors"
 
@@ -65,7 +65,7 @@ class Learner:
         self,
         model: Contextualizer,
         head: Head,
-        what: Trained,
+        what: Learns,
         beside: Beside,
         *,
         pairs: bool,
