@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import polyseme
-from corpus import sentences
+from sentences import sentences
 from peers import checkpoint
 
 SENTENCE = "Apple just launched a new iPhone and everybody wants to have one, it seems."

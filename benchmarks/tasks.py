@@ -13,7 +13,7 @@ import statistics
 import time
 
 import polyseme
-from corpus import sentences
+from sentences import sentences
 from polyseme.tasks import SpanClassifier
 from polyseme.text import split_words
 
