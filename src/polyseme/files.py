@@ -52,6 +52,9 @@ class WrongLineError(ValueError):
         super().__init__(f"{source}, line {line}: {reason}")
         self.source, self.line, self.reason = source, line, reason
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.source, self.line, self.reason)
+
 
 def stop(error: WrongLineError) -> NoReturn:
     """What is done about a wrong line where nobody says otherwise."""

@@ -14,7 +14,7 @@ from polyseme.cli.app import Backend, Device, Dtype, Model, app, load_model
 from polyseme.cli.commands import LONGEST_FIELD
 
 if TYPE_CHECKING:
-    from polyseme.corpus import Summary
+    from polyseme.corpus import RayCluster, Summary
     from polyseme.corpus.manifest import Shard
 
 
@@ -45,6 +45,13 @@ class CorpusForm(str, Enum):
     ARROW = "arrow"
 
 
+class Engine(str, Enum):
+    """Where vectors are computed."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
 class OnError(str, Enum):
     """What is done about a line that is not what it should be."""
 
@@ -59,6 +66,7 @@ Examples:
   polyseme corpus "posts/*.jsonl.gz" --column body --keep id,date -o vectors
   polyseme corpus wiki.parquet --by words --words apple,bank --store int8 -o uses
   polyseme corpus s3://bucket/texts/ -o vectors --dry-run
+  polyseme corpus notes/ -o vectors --engine ray --address auto --gpus-per-worker 1
 \b
 FILES are files, folders (all files in them, sorted by name), globs, URLs that
 fsspec knows, or - for stdin: txt (a line is a text), jsonl, csv, tsv, Parquet,
@@ -72,9 +80,11 @@ rejects.jsonl. The columns are
 and with int8 a scale, by which the vector must be multiplied.
 \b
 If it is cut off, by whatever, the same command goes on: what is finished is
-not computed again, and the data set is the same to the byte.
+not computed again, and the data set is the same to the byte. It is the same
+again with --engine ray, whose workers get rows from this process and give back
+whole parts.
 \b
-Needs the extra corpus: pip install "polyseme[corpus]\""""
+Needs the extra corpus, or ray: pip install "polyseme[corpus]\""""
 )
 def corpus(
     ctx: typer.Context,
@@ -123,6 +133,29 @@ def corpus(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Try a sample, say what all takes, write nothing.")
     ] = False,
+    engine: Annotated[
+        Engine, typer.Option(help="Compute in this process, or on a Ray cluster.")
+    ] = Engine.LOCAL,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDR",
+            help="Of the cluster: auto, host:port, ray://host:port, or local.  "
+            "[default: RAY_ADDRESS, else one that runs here, else local]",
+            show_default=False,
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Processes.  [default: as many as there is room for]"),
+    ] = None,
+    cpus_per_worker: Annotated[
+        int | None, typer.Option(metavar="N", help="Threads of each.  [default: 1]")
+    ] = None,
+    gpus_per_worker: Annotated[
+        float | None,
+        typer.Option(metavar="X", help="1, or less to share one.  [default: by --device]"),
+    ] = None,
     log_json: Annotated[
         bool, typer.Option("--log-json", help="An object a finished part on stderr, no bar.")
     ] = False,
@@ -148,6 +181,19 @@ def corpus(
         "form": "whole" if whole_files else form and form.value,
         "skip_unknown": skip_unknown,
     }
+    cluster, device = _cluster(
+        engine is Engine.RAY,
+        device,
+        backend,
+        address=address,
+        workers=workers,
+        cpus_per_worker=cpus_per_worker,
+        gpus_per_worker=gpus_per_worker,
+    )
+    if cluster and dry_run:
+        raise typer.BadParameter(
+            "looks at this machine: leave out --engine", param_hint="--dry-run"
+        )
     opened = load_model(model, device, dtype, backend)
     if dry_run:
         found = estimate(files, model=opened, **options)
@@ -166,6 +212,7 @@ def corpus(
             shard_rows=shard_rows,
             on_error=on_error.value,
             anew=force,
+            cluster=cluster,
             progress=False if log_json else ctx.obj.progress,
             finished=_log if log_json else lambda shard, seconds: None,
             note=ctx.obj.note,
@@ -182,6 +229,31 @@ def corpus(
             "--on-error skip"
         ) from error
     _tell(ctx, summary)
+
+
+def _cluster(
+    wanted: bool, device: str, backend: str, **options: Any
+) -> tuple[RayCluster | None, str]:
+    """Where to compute, if it is on Ray, and on which device to open the model here."""
+    from polyseme.corpus import RayCluster
+
+    given = {name: value for name, value in options.items() if value is not None}
+    if not wanted:
+        for name in given:
+            hint = f"--{name.replace('_', '-')}"
+            raise typer.BadParameter("is for --engine ray", param_hint=hint)
+        return None, device
+    if device.startswith("cuda"):
+        given.setdefault("gpus_per_worker", 1.0)
+    cluster = RayCluster(**given)
+    if not cluster.gpus_per_worker:
+        return cluster, device
+    if backend == "numpy" or device not in ("auto", "cuda"):
+        raise typer.BadParameter(
+            "needs --device cuda or auto, and no --backend numpy", param_hint="--gpus-per-worker"
+        )
+    # Workers have the GPUs; this process opens the model and sends it out.
+    return cluster, "cpu"
 
 
 def _tell(ctx: typer.Context, summary: Summary) -> None:
