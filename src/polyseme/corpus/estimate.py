@@ -114,7 +114,7 @@ def estimate(
         bytes=round(written.tell() * factor),
         sampled=len(rows),
         rejects=len(bad),
-        words_per_second=count_words(good) / seconds,
+        words_per_second=count_words(opened, good) / seconds,
     )
 
 
