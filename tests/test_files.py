@@ -34,7 +34,7 @@ def test_txt_gives_every_line_even_an_empty_one(lines: list[str]) -> None:
         assert read(path, "".join(line + end for line in lines)) == lines
 
 
-@given(st.lists(st.one_of(lines_of_text, st.lists(lines_of_text))))
+@given(st.lists(st.one_of(lines_of_text, st.lists(lines_of_text.filter(str.strip)))))
 def test_jsonl_gives_back_strings_and_lists_of_words(texts: list[object]) -> None:
     path = Path(os.environ["HYPOTHESIS_FOLDER"]) / "texts.jsonl"
     rows = [json.dumps({"n": 1, "body": text}) + "\n" for text in texts]
@@ -94,6 +94,7 @@ def test_byte_order_mark_and_case_of_suffix_do_not_matter(
         ("a.jsonl", '{"text": null}', r"line 1: 'text' is None"),
         ("a.jsonl", '{"text": ["a", 3]}', r"line 1: 'text' is \['a', 3\]"),
         ("a.jsonl", '{"text": "\\ud800"}', r"line 1: 'text' holds half of a surrogate pair"),
+        ("a.jsonl", '{"text": ["a", " "]}', r"line 1: 'text' has ' ' for a word: leave it out"),
         ("a.csv", "id,body\n1,a", r"a\.csv, line 1: no column 'text'; there are 'id', 'body'"),
         ("a.csv", "text,text\n1,a", r"a\.csv, line 1: 2 columns are called 'text'"),
         ("a.csv", "id,text\n1,a\n2", r"a\.csv, line 3: 1 fields, where the header has 2"),

@@ -23,8 +23,6 @@ from polyseme.cli.app import (
     print_json,
 )
 
-LONGEST_FIELD = (1 << 31) - 1
-
 
 class Kind(str, Enum):
     """Pictures of an explanation."""
@@ -197,13 +195,10 @@ def embed(
         raise typer.BadParameter("sentence vectors have no phrases", param_hint="--phrase")
     if files.count("-") > 1:
         raise typer.BadParameter("stdin can be read once", param_hint="FILE")
-    import csv
-
     from polyseme.embedded_files import WRITERS, embedded, require_pyarrow, write_jsonl
     from polyseme.files import check_target, source, whole
     from polyseme.progress import progress_bar
 
-    csv.field_size_limit(LONGEST_FIELD)
     sources = [source(name, form.value if form else None, column) for name in files]
     target = Path(output)
     if output != "-":

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from polyseme.cli.app import Backend, Device, Dtype, Model, app, load_model
-from polyseme.cli.commands import LONGEST_FIELD
 
 if TYPE_CHECKING:
     from polyseme.corpus import RayCluster, Summary
@@ -165,14 +164,11 @@ def corpus(
     backend: Backend = "auto",
 ) -> None:
     """Turn files of any size into a Parquet data set of vectors, and lose nothing on the way."""
-    import csv
-
     from polyseme.corpus import Wanted, embed_corpus, estimate
     from polyseme.files import WrongLineError
 
     if whole_files and form not in (None, CorpusForm.TXT, CorpusForm.WHOLE):
         raise typer.BadParameter("is for files of text", param_hint="--whole-files")
-    csv.field_size_limit(LONGEST_FIELD)
     wanted = Wanted(by.value, store.value, _words(words, vocab), dim, normalize or None)
     options: dict[str, Any] = {
         "wanted": wanted,

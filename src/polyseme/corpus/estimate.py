@@ -9,13 +9,14 @@ from io import BytesIO
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from polyseme.arrow_files import TABLES
 from polyseme.corpus.engine import Names, check_options, load
 from polyseme.corpus.inputs import find, fingerprint
 from polyseme.corpus.parts import count_words, table_of, write_options
 from polyseme.corpus.reading import Reader, Row, check_columns, types_of, usable
 from polyseme.corpus.rows import Wanted
 from polyseme.embedded_files import require_pyarrow
-from polyseme.files import TABLES, Source
+from polyseme.files import Source
 from polyseme.unpacking import open_packed, unpacked
 
 if TYPE_CHECKING:
