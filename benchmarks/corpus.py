@@ -23,7 +23,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +41,7 @@ def write_jsonl(path: Path, texts: list[str]) -> Path:
 def rates(model: Any, texts: list[str], rounds: int, place: Path) -> None:
     """Print words a second in memory and into a data set, for each kind of data set."""
     file = write_jsonl(place / "texts.jsonl", texts)
-    words = sum(map(len, model.tokenizer(texts).word_offsets[-1:].tolist() and [])) or int(
-        model.tokenizer(texts).word_offsets[-1]
-    )
+    words = int(model.tokenizer(texts).word_offsets[-1])
     print(f"{len(texts):,} texts, {words:,} words, median of {rounds}; {model!r}")
     print(f"{'':20}{'in memory':>14}{'data set':>14}{'ratio':>8}{'MB':>8}")
     for by, compute in (("texts", model.encode), ("words", model.contextualize)):
@@ -138,6 +135,7 @@ class Counting:
         return getattr(self._model, name)
 
     def encode(self, texts: list[str], **options: Any) -> Any:
+        """As the model."""
         found = self._model.encode(texts, **options)
         with self._log.open("a") as log:
             log.write(f"{len(texts)}\n")
@@ -181,11 +179,6 @@ def counted(file: str, out: str, log: str, shard_rows: int) -> None:
     model: Any = Counting(polyseme.load(), Path(log))
     print("ready", flush=True)
     embed_corpus(file, out, model=model, shard_rows=shard_rows)
-
-
-def places() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory() as place:
-        yield Path(place)
 
 
 def main() -> None:

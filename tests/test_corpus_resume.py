@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import multiprocessing
 import os
 import random
 import signal
@@ -27,7 +28,7 @@ from tests.conftest import WORDS, write_model
 from tests.test_corpus import contents, rows_of
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
-KILLS = 8
+KILLS = 20
 
 
 @pytest.fixture(scope="module")
@@ -68,39 +69,51 @@ def parts(folder: Path) -> int:
     return len(list(folder.glob("part-*.parquet")))
 
 
+def command(arguments: list[str], log: Path) -> None:
+    """What a process that will be killed does; its stderr goes into a file."""
+    with log.open("a", buffering=1) as sys.stderr:
+        app(arguments)
+
+
 @posix
 def test_a_run_that_is_killed_again_and_again_gives_the_same_bytes(
     model_folder: Path, tmp_path: Path
 ) -> None:
-    read = write_rows(tmp_path / "in", 5, 1500, bad=True)
-    options = ["--by", "words", "--keep", "n", "--shard-rows", 150, "--on-error", "skip"]
+    read = write_rows(tmp_path / "in", 5, 1600, bad=True)
+    options = ["--by", "words", "--keep", "n", "--shard-rows", 100, "--on-error", "skip"]
     options += ["-m", model_folder, "--backend", "numpy", "--log-json"]
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    whole, broken, log = tmp_path / "whole", tmp_path / "broken", tmp_path / "log"
     done = run("corpus", read, "-o", whole, *options)
     assert done.exit_code == 0, done.stderr
+    # Processes are forked from one that has imported everything, so that each costs little.
+    forked = multiprocessing.get_context("forkserver")
+    forked.set_forkserver_preload([__name__])
+    arguments = [str(part) for part in ("corpus", read, "-o", broken, *options)]
     draw = random.Random(5)
-    computed: list[str] = []
     cut = 0
     for _ in range(KILLS):
-        process = start("corpus", read, "-o", broken, *options)
-        assert process.stderr is not None
+        process = forked.Process(target=command, args=(arguments, log))
+        before = log.stat().st_size if log.exists() else 0
+        process.start()
         # At some moment after it has begun to work, or, now and then, before.
         if draw.random() < 0.8:
-            computed.append(process.stderr.readline().decode())
-        time.sleep(draw.uniform(0, 0.15))
-        process.send_signal(signal.SIGKILL)
-        cut += process.wait(timeout=60) == -signal.SIGKILL
-        computed += process.stderr.read().decode().splitlines()
+            while process.is_alive() and not (log.exists() and log.stat().st_size > before):
+                time.sleep(0.001)
+        time.sleep(draw.uniform(0, 0.1))
+        process.kill()
+        process.join(60)
+        cut += process.exitcode == -signal.SIGKILL
     last = run("corpus", read, "-o", broken, *options)
     assert last.exit_code == 0, last.stderr
     assert cut >= KILLS // 2, "most of the runs were really cut off"
     assert contents(broken) == contents(whole)
-    computed += last.stderr.splitlines()
-    told = [json.loads(line)["file"] for line in computed if line.startswith('{"event"')]
-    assert len(told) == len(set(told)), "a shard was computed after it had been finished"
+    told = [json.loads(line) for line in (log.read_text() + last.stderr).splitlines()]
+    files = [event["file"] for event in told if event["event"] == "shard"]
+    assert len(files) == len(set(files)), "a shard was computed after it had been finished"
+    assert any(event["event"] == "note" for event in told), "some went on from where others were"
     numbers = [row["row"] for row in rows_of(broken)]
     rejected = [json.loads(line)["row"] for line in (broken / "rejects.jsonl").open()]
-    assert sorted({*numbers, *rejected}) == list(range(7500))
+    assert sorted({*numbers, *rejected}) == list(range(8000))
     assert not set(numbers) & set(rejected)
 
 
@@ -403,6 +416,18 @@ def test_dry_run_writes_nothing_and_is_about_right(
     assert "stdin can be read once" in none.stderr
 
 
+def test_a_run_that_stopped_at_its_first_line_may_go_on_with_other_options(
+    model: Contextualizer, tmp_path: Path
+) -> None:
+    (tmp_path / "a.jsonl").write_text('{"body": "an apple"}\n')
+    out = tmp_path / "out"
+    with pytest.raises(WrongLineError, match="no column 'text'; there are 'body'"):
+        embed_corpus(tmp_path / "a.jsonl", out, model=model)
+    assert embed_corpus(tmp_path / "a.jsonl", out, model=model, column="body").rows == 1
+    with pytest.raises(ValueError, match="column was 'body' and is 'text'"):
+        embed_corpus(tmp_path / "a.jsonl", out, model=model)
+
+
 def test_command_keeps_words_of_a_file_and_tells_of_parts(
     model_folder: Path, tmp_path: Path
 ) -> None:
@@ -416,6 +441,8 @@ def test_command_keeps_words_of_a_file_and_tells_of_parts(
     told = json.loads(done.stderr.splitlines()[0])
     assert (told["event"], told["file"]) == ("shard", "part-00000.parquet")
     assert (told["rows"], told["words"], told["vectors"]) == (2, 6, 2)
-    assert "2 rows, 2 vectors in" in done.stderr
+    last = json.loads(done.stderr.splitlines()[-1])
+    assert (last["event"], last["rows"], last["vectors"]) == ("done", 2, 2)
+    assert (last["shards"], last["new_shards"], last["rejects"]) == (1, 1, 0)
     both = run(*command, "--words", "a")
     assert both.exit_code == 2

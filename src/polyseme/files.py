@@ -93,6 +93,13 @@ class Source:
         return self.url or self.path
 
     @property
+    def once(self) -> bool:
+        """Whether it can be read only once, as stdin and pipes can."""
+        if self.path is None:
+            return self.url is None
+        return self.path.exists() and not self.path.is_file()
+
+    @property
     def _there(self) -> Path | str:
         assert self.place is not None, "stdin can't go back, as Parquet and Arrow need it"
         return self.place
@@ -110,13 +117,12 @@ class Source:
         """
         if self.path is not None and self.path.is_dir():
             raise IsADirectoryError(f"{self.path} is a folder: name the files in it")
-        # What is no regular file, such as a pipe, can be read only once.
-        if self.place is None or (self.path and self.path.exists() and not self.path.is_file()):
+        if self.once:
             return
         if self.form in TABLES:
             self.types((self.column, *more))
             return
-        with open_unpacked(self.place) as file:
+        with open_unpacked(self._there) as file:
             if self.form in ("csv", "tsv"):
                 next(self._records(file, (self.column, *more), lambda error: None), None)
 
@@ -286,14 +292,14 @@ class Source:
         Raises:
             WrongLineError: it is none.
         """
-        own_words = isinstance(value, list)
-        for word in value if own_words else [value]:
+        words = value if isinstance(value, list) else [value]
+        for word in words:
             if not isinstance(word, str):
                 raise self._wrong(
                     number,
                     f"{self.column!r} is {_shown(value)}: it must be a string or a list of strings",
                 )
-            if own_words and not word.strip():
+            if words is value and not word.strip():
                 raise self._wrong(number, f"{self.column!r} has {word!r} for a word: leave it out")
             if _SURROGATE.search(word):
                 raise self._wrong(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -156,7 +157,7 @@ def corpus(
         typer.Option(metavar="X", help="1, or less to share one.  [default: by --device]"),
     ] = None,
     log_json: Annotated[
-        bool, typer.Option("--log-json", help="An object a finished part on stderr, no bar.")
+        bool, typer.Option("--log-json", help="An object a line on stderr, no bar.")
     ] = False,
     model: Model = None,
     device: Device = "auto",
@@ -192,13 +193,7 @@ def corpus(
         )
     opened = load_model(model, device, dtype, backend)
     if dry_run:
-        found = estimate(files, model=opened, **options)
-        typer.echo(
-            f"{found.files:,} files, about {found.rows:,} rows: {found.vectors:,} vectors, "
-            f"{_size(found.bytes)}, {_duration(found.seconds)} "
-            f"({found.words_per_second:,.0f} words/s)\n"
-            f"by a sample of {found.sampled:,} rows, of which {found.rejects:,} can't be used"
-        )
+        typer.echo(estimate(files, model=opened, **options))
         return
     try:
         summary = embed_corpus(
@@ -210,8 +205,8 @@ def corpus(
             anew=force,
             cluster=cluster,
             progress=False if log_json else ctx.obj.progress,
-            finished=_log if log_json else lambda shard, seconds: None,
-            note=ctx.obj.note,
+            finished=_log_shard if log_json else lambda shard, seconds: None,
+            note=(lambda message: _log("note", message=message)) if log_json else ctx.obj.note,
             **options,
         )
     except KeyboardInterrupt:
@@ -224,7 +219,10 @@ def corpus(
             f"{error}; finished parts stay: mend the line and run the same command again, or add "
             "--on-error skip"
         ) from error
-    _tell(ctx, summary)
+    if log_json:
+        _log("done", **asdict(summary))
+    else:
+        _tell(ctx, summary)
 
 
 def _cluster(
@@ -253,32 +251,39 @@ def _cluster(
 
 
 def _tell(ctx: typer.Context, summary: Summary) -> None:
+    from polyseme.corpus.estimate import counted, in_bytes, in_time
+
     if not summary.new_shards:
         ctx.obj.note("nothing was left to do")
     speed = summary.new_words / summary.seconds
     ctx.obj.note(
-        f"{summary.rows:,} rows, {summary.vectors:,} vectors in {summary.folder} "
-        f"({summary.shards:,} parts, {_size(summary.bytes)}); {summary.new_shards:,} new parts in "
-        f"{_duration(summary.seconds)}, {speed:,.0f} words/s"
+        f"{counted(summary.rows, 'row')}, {counted(summary.vectors, 'vector')} in "
+        f"{summary.folder} ({counted(summary.shards, 'part')}, {in_bytes(summary.bytes)}); "
+        f"{counted(summary.new_shards, 'new part')} in {in_time(summary.seconds)}, "
+        f"{speed:,.0f} words/s"
     )
     if summary.rejects:
-        ctx.obj.note(f"{summary.rejects:,} rows were rejected: {summary.folder}/rejects.jsonl")
+        rejected = f"{counted(summary.rejects, 'row')} rejected"
+        ctx.obj.note(f"{rejected}, with the reasons in {summary.folder}/rejects.jsonl")
 
 
-def _log(shard: Shard, seconds: float) -> None:
-    told = {
-        "event": "shard",
-        "file": shard.file,
-        "rows": shard.rows,
-        "vectors": shard.vectors,
-        "words": shard.words,
-        "rejects": shard.rejects,
-        "bytes": shard.bytes,
-        "seconds": round(seconds, 3),
-        "words_per_second": round(shard.words / max(seconds, 1e-9)),
-    }
-    sys.stderr.write(json.dumps(told) + "\n")
+def _log(event: str, **told: Any) -> None:
+    sys.stderr.write(json.dumps({"event": event, **told}, default=str) + "\n")
     sys.stderr.flush()
+
+
+def _log_shard(shard: Shard, seconds: float) -> None:
+    _log(
+        "shard",
+        file=shard.file,
+        rows=shard.rows,
+        vectors=shard.vectors,
+        words=shard.words,
+        rejects=shard.rejects,
+        bytes=shard.bytes,
+        seconds=round(seconds, 3),
+        words_per_second=round(shard.words / max(seconds, 1e-9)),
+    )
 
 
 def _words(words: str, vocab: str | None) -> frozenset[str] | None:
@@ -294,19 +299,3 @@ def _words(words: str, vocab: str | None) -> frozenset[str] | None:
 
 def _listed(names: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in names.split(",") if name.strip())
-
-
-def _size(size: float) -> str:
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:,.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:,.1f} TB"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    if seconds < 3600:
-        return f"{seconds / 60:.1f} minutes"
-    return f"{seconds / 3600:,.1f} hours"

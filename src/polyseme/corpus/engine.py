@@ -20,7 +20,7 @@ from typing import IO, TYPE_CHECKING, Literal, TypeAlias
 
 from polyseme import __version__
 from polyseme.corpus.identity import identity, metadata
-from polyseme.corpus.inputs import find, fingerprint
+from polyseme.corpus.inputs import find, fingerprint, rows_of
 from polyseme.corpus.manifest import Manifest, Shard, claimed, opened
 from polyseme.corpus.on_ray import RayCluster, Shards, fills_on_ray
 from polyseme.corpus.parts import PART, Fill, Made, PartMaker, known_types, write_part
@@ -244,10 +244,16 @@ def _run(
     words, rejects = 0, sum(shard.rejects for shard in manifest.shards)
 
     def status() -> str:
-        return f"{words / max(time.monotonic() - begun, 1e-9):,.0f} words/s, {rejects:,} rejected"
+        rate = words / max(time.monotonic() - begun, 1e-9)
+        return f"{words:,} words, {rate:,.0f} words/s, {rejects:,} rejected"
+
+    def left() -> int | None:
+        if any(given.once for given in maker.sources):
+            return None
+        return max(0, rows_of(maker.sources) - manifest.next_row)
 
     with ExitStack() as stack:
-        advance = stack.enter_context(progress_bar(None, progress, status=status))
+        advance = stack.enter_context(progress_bar(left, progress, status=status))
 
         def count(n_rows: int, n_words: int, n_rejects: int) -> None:
             nonlocal words, rejects

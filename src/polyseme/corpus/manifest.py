@@ -130,6 +130,10 @@ def opened(
         made.save()
         return made
     known = _read(path)
+    if not known.shards:
+        # Whoever stopped at the first line, and mends an option, has nothing to lose.
+        known.job, known.inputs, known.complete = job, inputs, False
+        known.save()
     _check(known, job, inputs)
     known.inputs = inputs
     for leftover in _own(folder, finished=[shard.file for shard in known.shards]):

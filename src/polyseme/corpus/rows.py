@@ -64,7 +64,7 @@ class Wanted:
                 raise ValueError(f"{name} is {value!r}: use one of {', '.join(known)}")
         if self.words is not None:
             if self.by == "texts":
-                raise ValueError("a list of words is for rows by words (by='words')")
+                raise ValueError("a list of words is for rows by words: --by words (by='words')")
             if not self.words:
                 raise ValueError("the list of words is empty: no row would be left")
             object.__setattr__(self, "words", frozenset(word.casefold() for word in self.words))
