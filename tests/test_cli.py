@@ -25,6 +25,7 @@ COMMANDS = [
     ["compare"],
     ["explain"],
     ["embed"],
+    ["corpus"],
     ["info"],
     ["eval"],
     ["train"],
