@@ -287,12 +287,12 @@ def test_nothing_to_do_needs_no_cluster(
     model: Contextualizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "a.txt").write_text("")
-    stand_in(monkeypatch)
+    ray = stand_in(monkeypatch)
     options: dict[str, Any] = {"model": model, "cluster": RayCluster()}
     assert embed_corpus(tmp_path / "a.txt", tmp_path / "out", **options).shards == 1
     embed_corpus(tmp_path / "a.txt", tmp_path / "here", model=model)
     assert contents(tmp_path / "out") == contents(tmp_path / "here")
-    monkeypatch.setattr(on_ray, "require_ray", lambda: pytest.fail("Ray was asked for"))
+    monkeypatch.setattr(ray, "is_initialized", lambda: pytest.fail("Ray was asked for"))
     assert embed_corpus(tmp_path / "a.txt", tmp_path / "out", **options).new_shards == 0
 
 
