@@ -1,7 +1,7 @@
 """Data sets that workers compute: the local engine's bytes, whatever is lost on the way.
 
-Most tests run on a stand-in for Ray whose workers finish and die by chance; the last ones on a real
-cluster of two nodes.
+This is on a stand-in for Ray whose workers finish and die by chance; test_corpus_cluster.py is on
+a real one.
 """
 
 from __future__ import annotations
@@ -9,10 +9,6 @@ from __future__ import annotations
 import json
 import pickle
 import random
-import signal
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,7 +23,7 @@ from polyseme.corpus import RayCluster, Wanted, embed_corpus, on_ray
 from polyseme.execution import Place
 from polyseme.files import WrongLineError
 from tests.conftest import write_model
-from tests.test_corpus import contents, posix
+from tests.test_corpus import contents
 from tests.test_corpus_resume import parts, run, write_rows
 
 SHARD_ROWS = 100
@@ -368,125 +364,3 @@ def test_options_that_mean_nothing_together_are_refused(
     assert done.exit_code == 2
     assert message in " ".join(done.stderr.split())
     assert not (tmp_path / "out").exists()
-
-
-# A real cluster.
-
-
-@pytest.fixture(scope="module")
-def nodes() -> Iterator[Any]:
-    """A head and a node, each with room for one worker."""
-    pytest.importorskip("ray", reason="a cluster needs Ray (extra `ray`)")
-    quiet = {
-        "RAY_AUTH_MODE": "disabled",
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_DEDUP_LOGS": "0",
-        "OMP_NUM_THREADS": "1",
-    }
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in quiet.items():
-            patch.setenv(name, value)
-        patch.delenv("RAY_ADDRESS", raising=False)
-        from ray.cluster_utils import Cluster
-
-        room = {"num_cpus": 1, "object_store_memory": 100_000_000}
-        cluster = Cluster(
-            initialize_head=True,
-            head_node_args={
-                **room,
-                "include_dashboard": False,
-                "include_log_monitor": False,
-                "no_monitor": True,
-                "_system_config": {
-                    "health_check_initial_delay_ms": 0,
-                    "health_check_period_ms": 500,
-                    "health_check_failure_threshold": 4,
-                },
-            },
-        )
-        try:
-            node = cluster.add_node(**room)
-            yield cluster, node
-        finally:
-            cluster.shutdown()
-
-
-@posix
-def test_the_driver_is_killed_and_then_a_node(  # noqa: PLR0917
-    nodes: Any,
-    texts: Path,
-    model_folder: Path,
-    model: Contextualizer,
-    expected: dict[str, bytes],
-    tmp_path: Path,
-) -> None:
-    cluster, node = nodes
-    out = tmp_path / "out"
-    command = ["corpus", texts, "-o", out, "--by", "words", "--keep", "n"]
-    command += ["--shard-rows", SHARD_ROWS, "--on-error", "skip", "-m", model_folder]
-    command += ["--backend", "numpy", "--engine", "ray", "--address", cluster.address]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "polyseme", *map(str, command), "--log-json"],
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stderr is not None
-    told = [json.loads(process.stderr.readline())["file"]]
-    process.send_signal(signal.SIGKILL)
-    told += [json.loads(line)["file"] for line in process.stderr if line.startswith("{")]
-    assert process.wait(timeout=60) == -signal.SIGKILL
-    before = parts(out)
-    assert 0 < before < 18
-    said: list[str] = []
-    options: dict[str, Any] = {"model": model, "note": said.append, **OPTIONS}
-    options["cluster"] = RayCluster(address=cluster.address, workers=2)
-    with pytest.raises(ValueError, match="by was 'words' and is 'texts'"):
-        embed_corpus(texts, out, **(options | {"wanted": Wanted()}))
-
-    def finished(shard: Any, seconds: float) -> None:
-        told.append(shard.file)
-        if len(told) == before + 1:
-            cluster.remove_node(node, allow_graceful=False)
-
-    made = embed_corpus(texts, out, finished=finished, **options)
-    assert any("a worker was lost" in line for line in said), said
-    assert contents(out) == expected
-    assert told == sorted(set(told)), "a finished shard was computed again"
-    assert made.new_shards == 21 - before
-
-
-def test_an_error_in_a_worker_ends_the_command_in_one_line(
-    nodes: Any, model_folder: Path, tmp_path: Path
-) -> None:
-    cluster, _ = nodes
-    lines = [json.dumps({"text": "an apple", "n": i if i < 15 else "many"}) for i in range(20)]
-    (tmp_path / "a.jsonl").write_text("\n".join(lines))
-    command = ["corpus", tmp_path / "a.jsonl", "-o", tmp_path / "out", "--keep", "n"]
-    command += ["--shard-rows", 10, "-m", model_folder, "--backend", "numpy"]
-    command += ["--engine", "ray", "--address", cluster.address, "--workers", 1]
-    done = run(*command)
-    assert done.exit_code == 1
-    assert done.stderr.splitlines()[-1].startswith(
-        f"polyseme: error: {tmp_path / 'a.jsonl'}, line 16: 'n' is 'many', in a column of int64; "
-    )
-    assert parts(tmp_path / "out") == 1
-
-
-@pytest.mark.gpu
-def test_workers_on_gpus_are_near_to_the_cpu(model_folder: Path, tmp_path: Path) -> None:
-    ray = pytest.importorskip("ray", reason="a cluster needs Ray (extra `ray`)")
-    torch = pytest.importorskip("torch", reason="GPUs need torch (extra `torch`)")
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
-    import numpy as np
-
-    from tests.test_corpus import rows_of
-
-    assert not ray.is_initialized()
-    (tmp_path / "a.txt").write_text("an apple a day\n" * 50)
-    model = polyseme.load(model_folder, device="cpu")
-    cluster = RayCluster(address="local", workers=2, gpus_per_worker=0.5)
-    embed_corpus(tmp_path / "a.txt", tmp_path / "out", model=model, shard_rows=9, cluster=cluster)
-    vectors = np.asarray([row["vector"] for row in rows_of(tmp_path / "out")])
-    near = model.encode(["an apple a day"] * 50)
-    np.testing.assert_allclose(vectors, near, atol=1e-4)
