@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal, TypeAlias
 
 from polyseme import __version__
+from polyseme.corpus import on_ray
 from polyseme.corpus.identity import identity, metadata
 from polyseme.corpus.inputs import find, fingerprint, rows_of
 from polyseme.corpus.manifest import Manifest, Shard, claimed, opened
-from polyseme.corpus.on_ray import RayCluster, Shards, fills_on_ray
+from polyseme.corpus.on_ray import RayCluster, Shards
 from polyseme.corpus.parts import PART, Fill, Made, PartMaker, known_types, write_part
 from polyseme.corpus.reading import Reader, check_columns
 from polyseme.corpus.rows import Wanted
@@ -135,6 +136,8 @@ def embed_corpus(
         (['manifest.json', 'part-00000.parquet'], 2, 6)
     """
     require_pyarrow()
+    if cluster is not None:
+        on_ray.require_ray()
     begun = time.monotonic()
     keep = tuple(keep)
     check_options(wanted, keep, shard_rows, on_error)
@@ -265,7 +268,7 @@ def _run(
             fills = _fills(maker, reader, shard_rows, count)
         else:
             shards = _shards(reader, shard_rows)
-            fills = stack.enter_context(fills_on_ray(cluster, maker, shards, count, note))
+            fills = stack.enter_context(on_ray.fills_of(cluster, maker, shards, count, note))
         while not manifest.complete:
             number = len(manifest.shards)
             path = manifest.folder / PART.format(number)

@@ -103,7 +103,7 @@ def _on_gpu(model: Contextualizer) -> bool:
 
 
 @contextmanager
-def fills_on_ray(
+def fills_of(
     cluster: RayCluster,
     maker: PartMaker,
     shards: Shards,
@@ -126,18 +126,18 @@ def fills_on_ray(
     """
     ray = require_ray()
     began = not ray.is_initialized()
-    if began:
-        # Whatever workers print would run through the progress bar.
-        ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
-    elif cluster.address is not None:
+    if not began and cluster.address is not None:
         raise ValueError(
             f"address is {cluster.address!r}, but this process is connected to Ray already: leave "
             "it out, or call ray.shutdown() first"
         )
+    first = next(shards)
+    maker.settled(first[0])
     pool = None
     try:
-        first = next(shards)
-        maker.settled(first[0])
+        if began:
+            # Whatever workers print would run through the progress bar.
+            ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
         pool = _Pool(ray, cluster, maker, note)
         yield (partial(_fill, part, count) for part in pool.parts(chain([first], shards)))
     except ray.exceptions.RayError as error:
