@@ -151,7 +151,7 @@ def kills(texts: list[str], times: int, shard_rows: int, place: Path) -> None:
     draw, seen, before = random.Random(0), [], 0
 
     def finished() -> int:
-        manifest = place / "killed" / "manifest.json"
+        manifest = place / "killed" / "_manifest.json"
         if not manifest.exists():
             return 0
         return sum(shard["rows"] for shard in json.loads(manifest.read_text())["shards"])

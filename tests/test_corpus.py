@@ -400,7 +400,7 @@ def test_rows_that_fill_the_last_shard_leave_no_empty_part(
 ) -> None:
     assert embed_corpus(notes, tmp_path / "out", model=model, shard_rows=2).shards == 2
     assert sorted(contents(tmp_path / "out")) == [
-        "manifest.json",
+        "_manifest.json",
         "part-00000.parquet",
         "part-00001.parquet",
     ]

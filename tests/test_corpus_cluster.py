@@ -94,7 +94,7 @@ def test_the_driver_is_killed_and_then_a_node(
     process.send_signal(signal.SIGKILL)
     before += [json.loads(line)["file"] for line in process.stderr if line.startswith("{")]
     assert process.wait(timeout=60) == -signal.SIGKILL
-    listed = len(json.loads((out / "manifest.json").read_text())["shards"])
+    listed = len(json.loads((out / "_manifest.json").read_text())["shards"])
     assert 0 < len(before) <= listed < made.shards - 10, "the job was not killed in its middle"
 
     said: list[str] = []

@@ -89,3 +89,23 @@ def test_a_data_set_opens(
         assert (np.abs(decoded - exact) <= np.abs(exact).max(axis=1, keepdims=True) / 253).all()
     else:
         assert np.array_equal(read.vectors, exact.astype(store))
+
+
+def test_the_example_in_the_docs_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for library in ("pandas", "polars", "duckdb", "datasets"):
+        pytest.importorskip(library, reason=f"{library} is not installed (extra `dev`)")
+    page = (Path(__file__).parents[1] / "docs" / "scale.md").read_text(encoding="utf-8")
+    example = page.partition("## Reading it")[2].partition("```python\n")[2].partition("```")[0]
+    model = polyseme.load(write_model(tmp_path / "model"), backend="numpy")
+    (tmp_path / "notes.txt").write_text("".join(f"{text}\n" for text in TEXTS))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    embed_corpus("notes.txt", "vectors", model=model)
+    embed_corpus("notes.txt", "uses", model=model, wanted=Wanted("words", "int8"))
+    found: dict[str, Any] = {}
+    exec(example, found)
+    assert found["texts"]["text"][:] == TEXTS
+    assert [row[1] for row in found["apples"].fetchall()] == ["apple", "apple", "Apple"]
+    exact = model.contextualize(TEXTS).vectors
+    assert found["vectors"].dtype == np.float32
+    assert np.abs(found["vectors"] - exact).max() <= np.abs(exact).max() / 253

@@ -112,7 +112,7 @@ def test_a_run_that_is_killed_again_and_again_gives_the_same_bytes(
     assert len(files) == len(set(files)), "a shard was computed after it had been finished"
     assert any(event["event"] == "note" for event in told), "some went on from where others were"
     numbers = [row["row"] for row in rows_of(broken)]
-    rejected = [json.loads(line)["row"] for line in (broken / "rejects.jsonl").open()]
+    rejected = [json.loads(line)["row"] for line in (broken / "_rejects.jsonl").open()]
     assert sorted({*numbers, *rejected}) == list(range(8000))
     assert not set(numbers) & set(rejected)
 
@@ -174,9 +174,9 @@ def test_leftovers_are_removed_and_finished_work_stays(
     read, out = write_rows(tmp_path / "in", 1, 30), tmp_path / "out"
     embed_corpus(read, out, model=model, shard_rows=10)
     before = contents(out)
-    for name in (".part-00001.parquet.tmp", ".manifest.json.123", "part-00009.parquet"):
+    for name in (".part-00001.parquet.tmp", "._manifest.json.123", "part-00009.parquet"):
         (out / name).write_bytes(b"half")
-    (out / "rejects.jsonl").write_bytes(b"{")
+    (out / "_rejects.jsonl").write_bytes(b"{")
     assert embed_corpus(read, out, model=model, shard_rows=10).new_shards == 0
     assert contents(out) == before
 
@@ -214,7 +214,7 @@ def test_after_a_stop_the_line_may_be_skipped_instead(
     assert parts(out) == 1
     made = embed_corpus(read, out, model=model, shard_rows=5, on_error="skip")
     assert (made.rows, made.vectors, made.rejects, made.new_shards) == (30, 29, 1, 5)
-    (told,) = [json.loads(line) for line in (out / "rejects.jsonl").open()]
+    (told,) = [json.loads(line) for line in (out / "_rejects.jsonl").open()]
     assert told["source"] == str(read / "0.jsonl")
     assert (told["row"], told["line"]) == (7, 8)
     assert told["reason"].startswith("no JSON")
@@ -238,7 +238,7 @@ def test_rejected_rows_have_file_line_and_reason(  # noqa: PLR0917
     (tmp_path / name).write_bytes(content)
     made = embed_corpus(tmp_path / name, tmp_path / "out", model=model, on_error="skip")
     assert (made.rows, made.vectors, made.rejects) == (3, 2, 1)
-    (told,) = [json.loads(line) for line in (tmp_path / "out" / "rejects.jsonl").open()]
+    (told,) = [json.loads(line) for line in (tmp_path / "out" / "_rejects.jsonl").open()]
     assert (told["row"], told["line"]) == (1, line)
     assert reason in told["reason"]
     assert [row["text"] for row in rows_of(tmp_path / "out")] == ["good", "good"]

@@ -7,12 +7,12 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 import pytest
 
-pa = pytest.importorskip("pyarrow", reason="data sets need pyarrow (extra `corpus`)")
+pytest.importorskip("pyarrow", reason="data sets need pyarrow (extra `corpus`)")
 pytest.importorskip("fsspec", reason="URLs need fsspec (extra `corpus`)")
-from pyarrow import parquet
 
 import polyseme
 from polyseme.corpus import embed_corpus, estimate
@@ -27,8 +27,10 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     server = pytest.importorskip("moto.server", reason="no S3 here: pip install 'moto[s3,server]'")
     threaded = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
     threaded.start()
-    host, port = threaded.get_host_and_port()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    address = "http://{}:{}".format(*threaded.get_host_and_port())
+    # Another test's bucket may still be there: what moto keeps belongs to the process.
+    urlopen(Request(f"{address}/moto-api/reset", method="POST")).close()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", address)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
@@ -41,6 +43,9 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def test_a_bucket_is_read_and_goes_on_after_a_bad_line(bucket: Any, tmp_path: Path) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
     model = polyseme.load(write_model(tmp_path / "model"), backend="numpy")
     bucket.pipe("corpus/in/a.txt.gz", gzip.compress(b"an apple\na day\n"))
     bucket.pipe("corpus/in/b.jsonl", b'{"text": "the doctor"}\n{"text": 3}\n')

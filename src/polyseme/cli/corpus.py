@@ -73,8 +73,8 @@ fsspec knows, or - for stdin: txt (a line is a text), jsonl, csv, tsv, Parquet,
 Arrow and Feather; all but the last three may be packed as .gz, .bz2, .xz, .zst
 or .zip.
 \b
-DIR gets part-00000.parquet, ..., manifest.json, and with --on-error skip
-rejects.jsonl. The columns are
+DIR gets part-00000.parquet, ..., _manifest.json, and with --on-error skip
+_rejects.jsonl. The columns are
   texts  row, source, line, text, what is kept, vector
   words  row, source, line, position, start, end, word, what is kept, vector
 and with int8 a scale, by which the vector must be multiplied.
@@ -264,7 +264,7 @@ def _tell(ctx: typer.Context, summary: Summary) -> None:
     )
     if summary.rejects:
         rejected = f"{counted(summary.rejects, 'row')} rejected"
-        ctx.obj.note(f"{rejected}, with the reasons in {summary.folder}/rejects.jsonl")
+        ctx.obj.note(f"{rejected}, with the reasons in {summary.folder}/_rejects.jsonl")
 
 
 def _log(event: str, **told: Any) -> None:

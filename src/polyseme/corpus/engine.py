@@ -103,7 +103,8 @@ def embed_corpus(
             each file's suffix says it.
         skip_unknown: leave out files whose suffix says nothing.
         shard_rows: rows of the input that become one part.
-        on_error: "stop" at a line that is not what it should be; "skip" writes it to rejects.jsonl.
+        on_error: "stop" at a line that is not what it should be; "skip" writes it into
+            _rejects.jsonl.
         anew: remove what is there of an earlier data set.
         cluster: compute there; files are read and written by this process all the same. The data
             set, and how it goes on, are those of one machine.
@@ -133,7 +134,7 @@ def embed_corpus(
         ...     _ = notes.write_text("An apple a day\nApple pie\n")
         ...     made = embed_corpus(notes, Path(place, "made"), wanted=Wanted(by="words"))
         ...     sorted(file.name for file in made.folder.iterdir()), made.rows, made.vectors
-        (['manifest.json', 'part-00000.parquet'], 2, 6)
+        (['_manifest.json', 'part-00000.parquet'], 2, 6)
     """
     require_pyarrow()
     if cluster is not None:

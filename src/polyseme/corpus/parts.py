@@ -142,7 +142,7 @@ def write_part(
         path: of the part.
         fill: writes what is in it.
         first_row: the number of its first row.
-        rejects_bytes: length of rejects.jsonl.
+        rejects_bytes: length of _rejects.jsonl.
 
     Returns:
         What the manifest lists, and the seconds that its computation took.
