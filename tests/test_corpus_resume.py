@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -351,6 +352,42 @@ def test_full_disks_and_unreadable_files_are_named(
         (read / "0.jsonl").chmod(0)
         with pytest.raises(PermissionError, match=r"0\.jsonl"):
             embed_corpus(read, out, model=model)
+
+
+def test_a_disk_that_is_full_is_named_and_loses_nothing(
+    model_folder: Path, model: Contextualizer, tmp_path: Path
+) -> None:
+    """On a real file system of 128 kB, which then grows."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    try:
+        mount(disk, "size=128k")
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("a small file system can't be mounted here: it takes Linux and root")
+    try:
+        read = write_rows(tmp_path / "in", 1, 3000)
+        command = ["corpus", read, "-o", disk / "out", "--shard-rows", 500]
+        command += ["-m", model_folder, "--backend", "numpy"]
+        failed = run(*command)
+        assert failed.exit_code == 1
+        (line,) = failed.stderr.splitlines()
+        assert re.search(r"out/part-\d+\.parquet: No space left on device$", line)
+        before = parts(disk / "out")
+        assert 0 < before < 6
+        mount(disk, "remount,size=4m")
+        done = run(*command)
+        assert done.exit_code == 0, done.stderr
+        assert f"{before} shards with" in done.stderr
+        embed_corpus(read, tmp_path / "whole", model=model, shard_rows=500)
+        assert contents(disk / "out") == contents(tmp_path / "whole")
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def mount(folder: Path, options: str) -> None:
+    """A file system in memory."""
+    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder]
+    subprocess.run(command, check=True, capture_output=True)
 
 
 @posix

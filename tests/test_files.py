@@ -9,6 +9,7 @@ import lzma
 import os
 import threading
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,24 @@ def test_packed_files_are_read_as_what_is_in_them(tmp_path: Path, packing: str) 
     assert read(tmp_path / name, packed) == ["an apple"]
     with pytest.raises(ValueError, match=r"a\.csv\.\w+: the packed data is damaged or cut short"):
         read(tmp_path / name, packed[: len(packed) // 2])
+
+
+def test_fields_of_csv_have_any_length_and_the_limit_of_the_process_stays(tmp_path: Path) -> None:
+    long = "apple " * 50_000
+    rows = "".join(f'{i},"{long}"\n' for i in range(3))
+    (tmp_path / "a.csv").write_text(f"id,text\n{rows}")
+    limit = csv.field_size_limit()
+    assert limit < len(long)
+    found = source(str(tmp_path / "a.csv"), None, "text").texts()
+    for text in found:
+        assert text == long
+        assert csv.field_size_limit() == limit, "between two records it is the user's"
+        with pytest.raises(csv.Error, match="field larger than field limit"):
+            next(csv.reader([long]))
+    with ThreadPoolExecutor(4) as pool:
+        read = [source(str(tmp_path / "a.csv"), None, "text") for _ in range(16)]
+        assert list(pool.map(lambda given: list(given.texts()), read)) == [[long] * 3] * 16
+    assert csv.field_size_limit() == limit
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")

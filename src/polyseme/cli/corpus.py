@@ -64,14 +64,14 @@ class OnError(str, Enum):
 Examples:
   polyseme corpus notes/ -o vectors
   polyseme corpus "posts/*.jsonl.gz" --column body --keep id,date -o vectors
-  polyseme corpus wiki.parquet --by words --words apple,bank --store int8 -o uses
+  polyseme corpus wiki.parquet --by words --words apple,bank -o uses
   polyseme corpus s3://bucket/texts/ -o vectors --dry-run
-  polyseme corpus notes/ -o vectors --engine ray --address auto --gpus-per-worker 1
+  polyseme corpus notes/ -o vectors --engine ray --address auto
 \b
-FILES are files, folders (all files in them, sorted by name), globs, URLs that
-fsspec knows, or - for stdin: txt (a line is a text), jsonl, csv, tsv, Parquet,
-Arrow and Feather; all but the last three may be packed as .gz, .bz2, .xz, .zst
-or .zip.
+FILES are files, folders (all files in them, sorted by name), globs, URLs
+that fsspec knows, or - for stdin: txt (a line is a text), jsonl, csv, tsv,
+Parquet, Arrow and Feather; all but the last three may be packed as .gz,
+.bz2, .xz, .zst or .zip.
 \b
 DIR gets part-00000.parquet, ..., _manifest.json, and with --on-error skip
 _rejects.jsonl. The columns are
@@ -81,8 +81,8 @@ and with int8 a scale, by which the vector must be multiplied.
 \b
 If it is cut off, by whatever, the same command goes on: what is finished is
 not computed again, and the data set is the same to the byte. It is the same
-again with --engine ray, whose workers get rows from this process and give back
-whole parts.
+again with --engine ray, whose workers get rows from this process and give
+back whole parts.
 \b
 Needs the extra corpus, or ray: pip install "polyseme[corpus]\""""
 )
@@ -253,14 +253,15 @@ def _cluster(
 def _tell(ctx: typer.Context, summary: Summary) -> None:
     from polyseme.corpus.estimate import counted, in_bytes, in_time
 
-    if not summary.new_shards:
-        ctx.obj.note("nothing was left to do")
-    speed = summary.new_words / summary.seconds
+    if summary.new_shards:
+        speed = summary.new_words / summary.seconds
+        did = f"{counted(summary.new_shards, 'new part')} in {in_time(summary.seconds)}, "
+        did += f"{speed:,.0f} words/s"
+    else:
+        did = "nothing was left to do"
     ctx.obj.note(
         f"{counted(summary.rows, 'row')}, {counted(summary.vectors, 'vector')} in "
-        f"{summary.folder} ({counted(summary.shards, 'part')}, {in_bytes(summary.bytes)}); "
-        f"{counted(summary.new_shards, 'new part')} in {in_time(summary.seconds)}, "
-        f"{speed:,.0f} words/s"
+        f"{summary.folder} ({counted(summary.shards, 'part')}, {in_bytes(summary.bytes)}); {did}"
     )
     if summary.rejects:
         rejected = f"{counted(summary.rejects, 'row')} rejected"
