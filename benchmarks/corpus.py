@@ -85,11 +85,12 @@ def first_words(words: int, place: Path) -> tuple[Path, int]:
     return path, seen
 
 
-def memory(words: int, options: list[str], place: Path) -> None:
+def memory(words: int, kinds: list[str], options: list[str], place: Path) -> None:
     """Print the memory of the command as it goes on, and its peak."""
     file, seen = first_words(words, place)
     print(f"\n{seen:,} words between spaces, {file.stat().st_size / 1e6:.1f} MB packed")
-    for kind in (["--by", "texts"], ["--by", "words", "--store", "int8"]):
+    for by in kinds:
+        kind = ["--by", by] + (["--store", "int8"] if by == "words" else [])
         out = place / "out"
         command = ["corpus", str(file), "-o", str(out), "--log-json", *kind, *options]
         print("polyseme " + " ".join(["corpus", "FILE", "-o", "DIR", *kind, *options]))
@@ -189,6 +190,7 @@ def main() -> None:
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--text", help="a file of one passage a line, .xz or plain")
     parser.add_argument("--words", type=int, help="measure memory on so many words")
+    parser.add_argument("--by", nargs="+", choices=["texts", "words"], help="for --words")
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--shard-rows", type=int, default=2000)
     parser.add_argument("--data", help="in place of POLYSEME_DATA")
@@ -203,7 +205,7 @@ def main() -> None:
         place = Path(folder)
         if options.words:
             where = ["--backend", options.backend, "--dtype", options.dtype]
-            memory(options.words, where, place)
+            memory(options.words, options.by or ["texts", "words"], where, place)
             return
         texts = sentences(options.sentences, options.text)
         model = polyseme.load(backend=options.backend, dtype=options.dtype)
