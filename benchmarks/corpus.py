@@ -104,10 +104,11 @@ def memory(words: int, kinds: list[str], options: list[str], place: Path) -> Non
         )
         assert process.stderr is not None
         for line in process.stderr:
-            if not line.startswith("{"):
-                print(line.rstrip())
+            told = json.loads(line) if line.startswith("{") else {"event": line.rstrip()}
+            if told["event"] != "shard":
+                print(told)
                 continue
-            done += json.loads(line)["words"]
+            done += told["words"]
             if done >= shown:
                 seconds = time.perf_counter() - begun
                 resident = status(process.pid, "VmRSS")
