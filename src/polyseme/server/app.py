@@ -1,0 +1,118 @@
+"""The application: all routes around one model."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+from polyseme import __version__
+from polyseme.server import openai, state, words
+from polyseme.server.errors import RequestError, from_validation
+from polyseme.server.guard import Guard
+from polyseme.server.schemas import ErrorAnswer
+from polyseme.server.serving import Serving
+from polyseme.server.settings import Settings
+
+if TYPE_CHECKING:
+    from polyseme.contextualizer import Contextualizer
+
+PAGE = Path(__file__).parent / "page"
+
+_DESCRIPTION = "Every word of a text with the vector that it has there, and why."
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    code: {"model": ErrorAnswer, "description": description}
+    for code, description in {
+        400: "Something is empty, or not what OpenAI's API takes.",
+        401: "No valid API key.",
+        404: "There is no such thing.",
+        406: "The answer does not come in the form that Accept asks for.",
+        413: "Too large: too many bytes, texts or words.",
+        422: "Malformed, or not possible with this model.",
+        429: "Too many requests are waiting; Retry-After says how long to wait.",
+        504: "Not done in time.",
+    }.items()
+}
+# What the page may do: nothing that is not this server's own.
+_PAGE_HEADERS = {
+    "content-security-policy": "default-src 'self'; img-src 'self' data:; base-uri 'none'; "
+    "form-action 'self'; frame-ancestors 'none'",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+}
+
+
+def create_app(model: Contextualizer, settings: Settings | None = None) -> FastAPI:
+    """An ASGI application that serves a model.
+
+    Args:
+        model: of any rung.
+        settings: the key and the limits; the defaults if None.
+
+    Example:
+        >>> import polyseme
+        >>> app = create_app(polyseme.load(), Settings(timeout=10))
+        >>> app.title
+        'polyseme'
+    """
+    serving = Serving(model, settings or Settings())
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        serving.ready = True
+        yield
+        serving.ready = False
+        serving.close()
+
+    app = FastAPI(
+        title="polyseme",
+        version=__version__,
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        responses=_ERRORS,
+    )
+    app.state.serving = serving
+    for module in (words, openai, state):
+        app.include_router(module.routes(serving))
+    app.mount("/", Page(directory=PAGE, html=True), name="page")
+    app.add_exception_handler(RequestError, _request_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_middleware(Guard, settings=serving.settings, metrics=serving.metrics)
+    return app
+
+
+class Page(StaticFiles):
+    """The files of the page."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        """A file, with what it may do."""
+        response = await super().get_response(path, scope)
+        response.headers.update(_PAGE_HEADERS)
+        return response
+
+
+async def _request_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestError)
+    return error.response()
+
+
+async def _validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    status = 400 if request.url.path.startswith("/v1/") else 422
+    return from_validation(error.errors(), status=status).response()
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return RequestError(error.status_code, error.detail, headers=error.headers).response()

@@ -1,0 +1,196 @@
+"""What stands before every route: key, size, admission, time, and what is written down of it.
+
+A request that can't be served is refused before its body is read. What is accepted is counted until
+its answer is sent, so that bodies, waiting texts and unsent vectors are bounded together. The log
+has a request's method, route, status and time: never its path, query or body, nor what an exception
+says, as that may quote a text.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import time
+import traceback
+from base64 import b64decode
+from binascii import Error as NotBase64
+from contextlib import suppress
+from pathlib import Path
+
+import anyio
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from polyseme.server.errors import RequestError, overloaded, too_slow
+from polyseme.server.metrics import Metrics
+from polyseme.server.settings import Settings
+
+OPEN = frozenset({"/health", "/ready"})
+
+_log = logging.getLogger("polyseme.server")
+
+
+class Guard:
+    """ASGI middleware around all routes.
+
+    Args:
+        app: what is guarded.
+        settings: the key and the limits.
+        metrics: is told of every request.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics) -> None:
+        self._app = app
+        self._settings = settings
+        self._metrics = metrics
+        self._key = None if settings.api_key is None else settings.api_key.encode()
+        self._requests = 0
+        self._bytes = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request, or refuse it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        answer = _Answer(send)
+        try:
+            with anyio.move_on_after(self._settings.timeout) as time_limit:
+                await self._admitted(scope, receive, answer)
+            if time_limit.cancelled_caught and not answer.status:
+                await too_slow(self._settings.timeout).response()(scope, receive, answer)
+        except RequestError as error:
+            if not answer.status:
+                await error.response()(scope, receive, answer)
+        except Exception as error:
+            _log.error("%s %s failed: %s", scope["method"], _route(scope), place_of(error))
+            # An answer that had begun is cut off, which its reader can tell by its length.
+            if not answer.status:
+                failure = RequestError(500, "the server failed on this request", code="failed")
+                await failure.response()(scope, receive, answer)
+        finally:
+            seconds = time.perf_counter() - began
+            route = _route(scope)
+            self._metrics.observe_request(route, answer.status, seconds)
+            if _log.isEnabledFor(logging.DEBUG):
+                _log.debug(
+                    "%s %s %d in %.1f ms", scope["method"], route, answer.status, seconds * 1e3
+                )
+
+    async def _admitted(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = dict(scope["headers"])
+        if self._key is not None and scope["path"] not in OPEN:
+            check_key(headers.get(b"authorization", b""), self._key)
+        if scope["method"] != "POST":
+            await self._app(scope, receive, send)
+            return
+        size = self._size(headers.get(b"content-length"))
+        if self._requests >= self._settings.queue or (
+            self._bytes + size > self._settings.queue_bytes
+        ):
+            raise overloaded(
+                f"{self._requests} requests are waiting, as many as this server takes: try again"
+            )
+        self._count(1, size)
+        try:
+            body = await self._body(receive)
+            await self._app(scope, _Replayed(body, receive), send)
+        finally:
+            self._count(-1, -size)
+
+    def _size(self, content_length: bytes | None) -> int:
+        """Bytes of the body, or the most that it may have if it does not say."""
+        limit = self._settings.body_bytes
+        if content_length is None:
+            return limit
+        if not content_length.isdigit():
+            raise RequestError(400, "Content-Length is no number")
+        size = int(content_length)
+        if size > limit:
+            raise _too_large(limit)
+        return size
+
+    async def _body(self, receive: Receive) -> bytes:
+        parts, size = [], 0
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise RequestError(400, "the body was cut off")
+            part = message.get("body", b"")
+            size += len(part)
+            if size > self._settings.body_bytes:
+                raise _too_large(self._settings.body_bytes)
+            parts.append(part)
+            if not message.get("more_body", False):
+                return b"".join(parts)
+
+    def _count(self, requests: int, size: int) -> None:
+        self._requests += requests
+        self._bytes += size
+        self._metrics.waiting.set(self._requests)
+        self._metrics.waiting_bytes.set(self._bytes)
+
+
+def check_key(authorization: bytes, key: bytes) -> None:
+    """Raise RequestError unless the header shows the key, as Bearer or as Basic password.
+
+    Basic is for browsers, which ask for it by themselves and show it in all that a page does.
+    """
+    scheme, _, shown = authorization.partition(b" ")
+    if scheme.lower() == b"basic":
+        with suppress(NotBase64, ValueError):
+            shown = b64decode(shown, validate=True).partition(b":")[2]
+    elif scheme.lower() != b"bearer":
+        shown = b""
+    if not hmac.compare_digest(shown.strip(), key):
+        raise RequestError(
+            401,
+            "no valid API key: send it as Authorization: Bearer KEY",
+            code="invalid_api_key",
+            headers={"www-authenticate": 'Basic realm="polyseme", charset="UTF-8"'},
+        )
+
+
+def place_of(error: BaseException) -> str:
+    """An exception's type and where it was raised, without what it says."""
+    frames = traceback.extract_tb(error.__traceback__)
+    places = [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames]
+    return f"{type(error).__name__} in {' > '.join(places[-8:])}"
+
+
+class _Answer:
+    """The way out, which remembers the status."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.status = 0
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+        await self._send(message)
+
+
+class _Replayed:
+    """A body that has been read, and then what the connection says."""
+
+    def __init__(self, body: bytes, receive: Receive) -> None:
+        self._body: bytes | None = body
+        self._receive = receive
+
+    async def __call__(self) -> Message:
+        if self._body is None:
+            return await self._receive()
+        message = {"type": "http.request", "body": self._body, "more_body": False}
+        self._body = None
+        return message
+
+
+def _too_large(limit: int) -> RequestError:
+    return RequestError(
+        413, f"the body is larger than {limit} bytes: send fewer texts at a time", code="too_large"
+    )
+
+
+def _route(scope: Scope) -> str:
+    """The route as it is declared; what was asked for may hold anything."""
+    return getattr(scope.get("route"), "path", "") or "other"

@@ -1,0 +1,128 @@
+"""What all routes share: the model, who computes for it, and the kinds of work that are batched."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from polyseme.embedded import EmbeddedTexts
+from polyseme.inputs import Text
+from polyseme.loading import made_from
+from polyseme.server.batching import Batcher
+from polyseme.server.errors import RequestError
+from polyseme.server.metrics import Metrics
+from polyseme.server.settings import Settings
+
+if TYPE_CHECKING:
+    from polyseme.contextualizer import Contextualizer
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Words:
+    """Every word's vector, as ``contextualize`` takes the options."""
+
+    phrases: tuple[str, ...] | None
+    layer: int | None
+    normalize: bool
+
+    def compute(self, model: Contextualizer, texts: list[Text]) -> EmbeddedTexts:
+        """The vectors of all words."""
+        return model.contextualize(
+            texts,
+            phrases=self.phrases,
+            layer=self.layer,
+            normalize=self.normalize,
+            progress=False,
+        )
+
+    def part(self, result: EmbeddedTexts, start: int, stop: int) -> EmbeddedTexts:
+        """Those of some texts."""
+        offsets = result.offsets[start : stop + 1]
+        rows = slice(int(offsets[0]), int(offsets[-1]))
+        return EmbeddedTexts(
+            result.texts[start:stop],
+            offsets - offsets[0],
+            result.spans[rows],
+            result.vectors[rows],
+            result.known[rows],
+        )
+
+
+@dataclass(frozen=True)
+class SentenceVectors:
+    """A text's vector, and how many tokens it has."""
+
+    def compute(self, model: Contextualizer, texts: list[Text]) -> tuple[Any, Any]:
+        """(n_texts, dim) float32 and (n_texts,) int64."""
+        vectors = model.encode(texts, progress=False)
+        return vectors, np.diff(model.tokenizer(texts).token_offsets)
+
+    def part(
+        self, result: tuple[npt.NDArray[Any], npt.NDArray[Any]], start: int, stop: int
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        """Those of some texts."""
+        return result[0][start:stop], result[1][start:stop]
+
+
+class Serving:
+    """A model, at work for many.
+
+    Args:
+        model: of any rung.
+        settings: limits.
+
+    Attributes:
+        words: gives words their vectors, in batches.
+        rungs: the model and those below it, by name; None is the model itself.
+        ready: whether requests are taken.
+        created: when it was started, in seconds since 1970.
+    """
+
+    def __init__(self, model: Contextualizer, settings: Settings) -> None:
+        self.model = model
+        self.settings = settings
+        self.metrics = Metrics()
+        self.name = settings.name or made_from(model)
+        self.created = int(time.time())
+        self.batches = Batcher(model, settings.batch_characters, self.metrics.observe_batch)
+        self.rungs: dict[str | None, Contextualizer] = {
+            None: model,
+            "static": model.static(),
+            "parameter-free": model
+            if model.rung == "parameter-free"
+            else model.parameter_free(),
+        }
+        self.ready = False
+        self._aside = ThreadPoolExecutor(1, thread_name_prefix="polyseme-aside")
+
+    async def aside(self, function: Callable[[], Result]) -> Result:
+        """The result of work that is not batched, one at a time in a thread of its own.
+
+        Raises:
+            RequestError: the function finds the request wrong.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._aside, function)
+        except (LookupError, ValueError) as error:
+            raise refused(error) from None
+
+    def close(self) -> None:
+        """Let the threads end."""
+        self.batches.close()
+        self._aside.shutdown(wait=True)
+
+
+def refused(error: Exception) -> RequestError:
+    """What the library finds wrong with a request, as an answer."""
+    message = error.args[0] if error.args and isinstance(error.args[0], str) else str(error)
+    return RequestError(422, message)
