@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import Enum
 from typing import Annotated
 
@@ -44,6 +45,12 @@ def serve(
             help="What requests must show; better in the environment, where ps can't see it.",
         ),
     ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow-host", metavar="NAME", help="Answer to this name in Host; may be repeated."
+        ),
+    ] = None,
     name: Annotated[
         str | None, typer.Option(metavar="NAME", help="Of the model, in answers.")
     ] = None,
@@ -55,9 +62,8 @@ def serve(
     queue: Annotated[
         int, typer.Option(min=1, metavar="N", help="Requests accepted and not yet answered.")
     ] = 256,
-    queue_bytes: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Bytes of all of them.")
-    ] = 1 << 20,
+    queue_bytes: Annotated[int, typer.Option(min=1, metavar="N", help="Bytes of all of them.")] = 1
+    << 20,
     timeout: Annotated[
         float, typer.Option(metavar="SECONDS", help="That a request may take.")
     ] = 30.0,
@@ -84,6 +90,7 @@ def serve(
 
     settings = Settings(
         api_key=api_key,
+        hosts=frozenset(own.lower() for own in allow_host) if allow_host else None,
         name=name,
         queue=queue,
         queue_bytes=queue_bytes,
@@ -92,7 +99,10 @@ def serve(
         timeout=timeout,
     )
     with running.listen(host, port) as bound:
-        if not running.is_loopback(bound) and api_key is None:
+        if api_key is None and running.is_loopback(bound):
+            hosts = running.LOOPBACK_NAMES | (settings.hosts or frozenset())
+            settings = replace(settings, hosts=hosts)
+        elif api_key is None:
             ctx.obj.note("warning: anyone who can reach this address may use it; give --api-key")
         opened = load_model(model, device, dtype, backend)
         running.log_to_stderr(log_level.value)

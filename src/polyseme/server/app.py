@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
-from starlette.staticfiles import StaticFiles
-from starlette.types import Scope
+from starlette.responses import FileResponse, HTMLResponse, Response
+from starlette.routing import Route
 
 from polyseme import __version__
 from polyseme.server import openai, state, words
-from polyseme.server.errors import RequestError, from_validation
+from polyseme.server.bodies import describe
+from polyseme.server.errors import RequestError
 from polyseme.server.guard import Guard
+from polyseme.server.reference import reference
 from polyseme.server.schemas import ErrorAnswer
 from polyseme.server.serving import Serving
 from polyseme.server.settings import Settings
@@ -34,7 +34,9 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
         400: "Something is empty, or not what OpenAI's API takes.",
         401: "No valid API key.",
         404: "There is no such thing.",
+        408: "The body did not come in time.",
         406: "The answer does not come in the form that Accept asks for.",
+        415: "The body is not JSON.",
         413: "Too large: too many bytes, texts or words.",
         422: "Malformed, or not possible with this model.",
         429: "Too many requests are waiting; Retry-After says how long to wait.",
@@ -67,6 +69,7 @@ def create_app(model: Contextualizer, settings: Settings | None = None) -> FastA
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await serving.warm_up()
         serving.ready = True
         yield
         serving.ready = False
@@ -84,33 +87,33 @@ def create_app(model: Contextualizer, settings: Settings | None = None) -> FastA
     app.state.serving = serving
     for module in (words, openai, state):
         app.include_router(module.routes(serving))
-    app.mount("/", Page(directory=PAGE, html=True), name="page")
+    described = describe(app, key=serving.settings.api_key is not None)
+    app.router.routes.extend(_pages(reference(described)))
     app.add_exception_handler(RequestError, _request_error)
-    app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_middleware(Guard, settings=serving.settings, metrics=serving.metrics)
     return app
 
 
-class Page(StaticFiles):
-    """The files of the page."""
+def _pages(docs: str) -> Iterator[Route]:
+    """A route for /docs, and for each file that is there now: no path can lead elsewhere."""
 
-    async def get_response(self, path: str, scope: Scope) -> Response:
-        """A file, with what it may do."""
-        response = await super().get_response(path, scope)
-        response.headers.update(_PAGE_HEADERS)
-        return response
+    async def shown(request: Request) -> Response:
+        return HTMLResponse(docs, headers=_PAGE_HEADERS)
+
+    yield Route("/docs", shown)
+    for file in sorted(path for path in PAGE.rglob("*") if path.is_file()):
+
+        async def sent(request: Request, file: Path = file) -> Response:
+            return FileResponse(file, headers=_PAGE_HEADERS)
+
+        path = file.relative_to(PAGE).as_posix()
+        yield Route("/" if path == "index.html" else f"/{path}", sent)
 
 
 async def _request_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestError)
     return error.response()
-
-
-async def _validation_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
-    status = 400 if request.url.path.startswith("/v1/") else 422
-    return from_validation(error.errors(), status=status).response()
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

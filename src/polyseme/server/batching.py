@@ -55,7 +55,9 @@ class Batcher:
     async def __call__(self, work: Work, texts: list[Text]) -> Any:
         """The result for these texts; what ``work`` raises on them is raised here."""
         loop = asyncio.get_running_loop()
-        characters = sum(len(text) if isinstance(text, str) else sum(map(len, text)) for text in texts)
+        characters = sum(
+            len(text) if isinstance(text, str) else sum(map(len, text)) for text in texts
+        )
         job = _Job(work, texts, characters, loop.create_future())
         self._waiting.append(job)
         if not self._busy:

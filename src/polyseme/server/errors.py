@@ -67,8 +67,10 @@ def overloaded(message: str) -> RequestError:
     return RequestError(429, message, code="overloaded", headers={"retry-after": "1"})
 
 
-def too_slow(timeout: float) -> RequestError:
-    """The time that a request may take is over."""
+def too_slow(timeout: float, *, computing: bool) -> RequestError:
+    """The time that a request may take is over, in waiting and computing or in being sent."""
+    if not computing:
+        return RequestError(408, f"the body did not come within {timeout:g} seconds")
     return RequestError(
         504, f"not done within {timeout:g} seconds: send fewer or shorter texts", code="timeout"
     )

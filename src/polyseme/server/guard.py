@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hmac
 import logging
+import re
 import time
 import traceback
 from base64 import b64decode
@@ -45,6 +46,8 @@ class Guard:
         self._key = None if settings.api_key is None else settings.api_key.encode()
         self._requests = 0
         self._bytes = 0
+        metrics.waiting.set_function(lambda: self._requests)
+        metrics.waiting_bytes.set_function(lambda: self._bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request, or refuse it."""
@@ -57,7 +60,8 @@ class Guard:
             with anyio.move_on_after(self._settings.timeout) as time_limit:
                 await self._admitted(scope, receive, answer)
             if time_limit.cancelled_caught and not answer.status:
-                await too_slow(self._settings.timeout).response()(scope, receive, answer)
+                error = too_slow(self._settings.timeout, computing=answer.has_body)
+                await error.response()(scope, receive, answer)
         except RequestError as error:
             if not answer.status:
                 await error.response()(scope, receive, answer)
@@ -76,12 +80,15 @@ class Guard:
                     "%s %s %d in %.1f ms", scope["method"], route, answer.status, seconds * 1e3
                 )
 
-    async def _admitted(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _admitted(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
         headers = dict(scope["headers"])
+        if self._settings.hosts is not None:
+            check_host(headers.get(b"host", b""), self._settings.hosts)
         if self._key is not None and scope["path"] not in OPEN:
             check_key(headers.get(b"authorization", b""), self._key)
         if scope["method"] != "POST":
-            await self._app(scope, receive, send)
+            answer.has_body = True
+            await self._app(scope, receive, answer)
             return
         size = self._size(headers.get(b"content-length"))
         if self._requests >= self._settings.queue or (
@@ -90,12 +97,15 @@ class Guard:
             raise overloaded(
                 f"{self._requests} requests are waiting, as many as this server takes: try again"
             )
-        self._count(1, size)
+        self._requests += 1
+        self._bytes += size
         try:
             body = await self._body(receive)
-            await self._app(scope, _Replayed(body, receive), send)
+            answer.has_body = True
+            await self._app(scope, _Replayed(body, receive), answer)
         finally:
-            self._count(-1, -size)
+            self._requests -= 1
+            self._bytes -= size
 
     def _size(self, content_length: bytes | None) -> int:
         """Bytes of the body, or the most that it may have if it does not say."""
@@ -123,12 +133,6 @@ class Guard:
             if not message.get("more_body", False):
                 return b"".join(parts)
 
-    def _count(self, requests: int, size: int) -> None:
-        self._requests += requests
-        self._bytes += size
-        self._metrics.waiting.set(self._requests)
-        self._metrics.waiting_bytes.set(self._bytes)
-
 
 def check_key(authorization: bytes, key: bytes) -> None:
     """Raise RequestError unless the header shows the key, as Bearer or as Basic password.
@@ -150,6 +154,22 @@ def check_key(authorization: bytes, key: bytes) -> None:
         )
 
 
+def check_host(host: bytes, names: frozenset[str]) -> None:
+    """Raise RequestError if a server is called by a name that it does not answer to.
+
+    A foreign web page can point a name of its own at 127.0.0.1 and read what is served there
+    (DNS rebinding); what it can't do is call the server localhost.
+    """
+    called = re.sub(r":\d*$", "", host.decode("latin-1")).lower()
+    if called not in names:
+        raise RequestError(
+            421,
+            "this server does not answer to the name in Host; start it with --allow-host NAME, or "
+            "with an API key",
+            code="unknown_host",
+        )
+
+
 def place_of(error: BaseException) -> str:
     """An exception's type and where it was raised, without what it says."""
     frames = traceback.extract_tb(error.__traceback__)
@@ -158,11 +178,12 @@ def place_of(error: BaseException) -> str:
 
 
 class _Answer:
-    """The way out, which remembers the status."""
+    """The way out, which remembers the status, and whether the body had come in by then."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
         self.status = 0
+        self.has_body = False
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":

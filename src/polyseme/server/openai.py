@@ -5,11 +5,12 @@ A malformed request is 400 here, as it is there; elsewhere it is 422.
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from polyseme.attention import unit
 from polyseme.server.answers import base64, dumps
+from polyseme.server.bodies import read, takes
 from polyseme.server.errors import RequestError
 from polyseme.server.schemas import (
     MOST_TEXTS,
@@ -24,13 +25,14 @@ from polyseme.server.serving import SentenceVectors, Serving
 def routes(serving: Serving) -> APIRouter:
     """The routes of one server."""
     router = APIRouter(prefix="/v1", tags=["OpenAI"])
-    card = ModelCard(
-        id=serving.name, object="model", created=serving.created, owned_by="polyseme"
-    )
+    card = ModelCard(id=serving.name, object="model", created=serving.created, owned_by="polyseme")
 
-    @router.post("/embeddings", response_model=EmbeddingsAnswer)
-    async def embeddings(body: EmbeddingsRequest) -> Response:
+    @router.post(
+        "/embeddings", response_model=EmbeddingsAnswer, openapi_extra=takes(EmbeddingsRequest)
+    )
+    async def embeddings(request: Request) -> Response:
         """Give every text one vector, as OpenAI's endpoint of this name does."""
+        body = await read(request, EmbeddingsRequest, malformed=400)
         _known(body.model)
         texts = _texts(body.input)
         dimensions = _dimensions(body.dimensions)

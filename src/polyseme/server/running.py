@@ -40,6 +40,9 @@ def is_loopback(bound: socket.socket) -> bool:
     return host == "::1" or host.startswith("127.")
 
 
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
+
+
 def serve(model: Contextualizer, bound: socket.socket, settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; what is accepted by then is answered before it returns."""
     config = uvicorn.Config(

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,6 +16,7 @@ import numpy.typing as npt
 from polyseme.embedded import EmbeddedTexts
 from polyseme.inputs import Text
 from polyseme.loading import made_from
+from polyseme.server.answers import arrow_stream
 from polyseme.server.batching import Batcher
 from polyseme.server.errors import RequestError
 from polyseme.server.metrics import Metrics
@@ -97,12 +99,16 @@ class Serving:
         self.rungs: dict[str | None, Contextualizer] = {
             None: model,
             "static": model.static(),
-            "parameter-free": model
-            if model.rung == "parameter-free"
-            else model.parameter_free(),
+            "parameter-free": model if model.rung == "parameter-free" else model.parameter_free(),
         }
         self.ready = False
         self._aside = ThreadPoolExecutor(1, thread_name_prefix="polyseme-aside")
+
+    async def warm_up(self) -> None:
+        """Do once what takes longer the first time: imports, kernels that are compiled."""
+        docs = await self.batches(Words(None, None, False), ["An apple a day"])
+        with suppress(RequestError):  # without pyarrow there is nothing to import
+            arrow_stream(docs)
 
     async def aside(self, function: Callable[[], Result]) -> Result:
         """The result of work that is not batched, one at a time in a thread of its own.

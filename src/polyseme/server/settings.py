@@ -12,6 +12,7 @@ class Settings:
     Attributes:
         api_key: what a request must show, but for /health and /ready; None lets everyone in.
         name: the model's name in answers; None for the model's own.
+        hosts: names that requests may call the server by, in small letters; None for any.
         queue: requests with texts that are accepted and not yet answered.
         queue_bytes: bytes of all their bodies.
         body_bytes: bytes of one body.
@@ -24,6 +25,7 @@ class Settings:
 
     api_key: str | None = None
     name: str | None = None
+    hosts: frozenset[str] | None = None
     queue: int = 256
     queue_bytes: int = 1 << 20
     body_bytes: int = 1 << 18

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from fastapi import APIRouter, Header
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from polyseme.attention import unit
@@ -15,6 +15,7 @@ from polyseme.contextualizer import Contextualizer
 from polyseme.embedded import EmbeddedTexts
 from polyseme.pictures.charts import principal_plane
 from polyseme.server.answers import ARROW, dumps, wanted_media, words_answer
+from polyseme.server.bodies import read, takes
 from polyseme.server.errors import RequestError
 from polyseme.server.schemas import (
     MOST_EXPLAINED_WORDS,
@@ -27,7 +28,7 @@ from polyseme.server.schemas import (
 )
 from polyseme.server.serving import Serving, Words, refused
 
-Floats = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.float64]
 
 
 def routes(serving: Serving) -> APIRouter:
@@ -37,13 +38,13 @@ def routes(serving: Serving) -> APIRouter:
     @router.post(
         "/contextualize",
         response_model=ContextualizeAnswer,
+        openapi_extra=takes(ContextualizeRequest),
         responses={200: {"content": {ARROW: {}}, "description": "JSON, or Arrow if accepted."}},
     )
-    async def contextualize(
-        body: ContextualizeRequest, accept: Annotated[str | None, Header()] = None
-    ) -> Response:
+    async def contextualize(request: Request) -> Response:
         """Give every word of the texts the vector that it has there."""
-        media = wanted_media(accept)
+        media = wanted_media(request.headers.get("accept"))
+        body = await read(request, ContextualizeRequest)
         work = Words(
             None if body.phrases is None else tuple(body.phrases), body.layer, body.normalize
         )
@@ -54,15 +55,17 @@ def routes(serving: Serving) -> APIRouter:
         serving.metrics.words.inc(len(docs.vectors))
         return await words_answer(docs, serving.name, media, body.encoding_format)
 
-    @router.post("/explain", response_model=ExplainAnswer)
-    async def explain(body: ExplainRequest) -> Response:
+    @router.post("/explain", response_model=ExplainAnswer, openapi_extra=takes(ExplainRequest))
+    async def explain(request: Request) -> Response:
         """Show which words made a word what it is in its text, and by how much."""
+        body = await read(request, ExplainRequest)
         found = await serving.aside(lambda: _explained(serving.rungs[body.rung], body))
         return Response(dumps({"model": serving.name} | found), media_type="application/json")
 
-    @router.post("/compare", response_model=CompareAnswer)
-    async def compare_uses(body: CompareRequest) -> Response:
+    @router.post("/compare", response_model=CompareAnswer, openapi_extra=takes(CompareRequest))
+    async def compare_uses(request: Request) -> Response:
         """Hold a word's uses against each other: static, parameter-free, and by the model."""
+        body = await read(request, CompareRequest)
         found = await serving.aside(lambda: _compared(serving, body))
         return Response(dumps(found), media_type="application/json")
 
@@ -117,4 +120,6 @@ def _rows(
     model: Contextualizer, body: CompareRequest, uses: list[tuple[int, int]], layer: int
 ) -> Floats:
     docs = model.contextualize(body.sentences, phrases=body.phrases, layer=layer, progress=False)
-    return unit(np.stack([docs[sentence].vectors[position] for sentence, position in uses]))
+    vectors = [docs[sentence].vectors[position] for sentence, position in uses]
+    found: Floats = unit(np.stack(vectors).astype(np.float64))
+    return found
