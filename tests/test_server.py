@@ -19,7 +19,7 @@ from polyseme.embedded import EmbeddedText
 pytest.importorskip("fastapi", reason="needs the extra `server`")
 pytest.importorskip("prometheus_client", reason="needs the extra `server`")
 pytest.importorskip("orjson", reason="needs the extra `server`")
-pytest.importorskip("httpx", reason="fastapi's test client needs httpx (extra `dev`)")
+pytest.importorskip("httpx2", reason="the test client needs httpx2 (extra `dev`)")
 
 from fastapi.testclient import TestClient
 

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("polyseme.server")
 
-_CONNECTIONS_PER_PLACE = 4
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
+
+# A process may usually open 1,024 files; uvicorn answers connections beyond this with 503.
+_MOST_CONNECTIONS = 1000
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -40,24 +43,26 @@ def is_loopback(bound: socket.socket) -> bool:
     return host == "::1" or host.startswith("127.")
 
 
-LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
-
-
-def serve(model: Contextualizer, bound: socket.socket, settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT; what is accepted by then is answered before it returns."""
+def server(model: Contextualizer, settings: Settings) -> uvicorn.Server:
+    """The server of uvicorn around the application; ``run(sockets=[...])`` serves."""
     config = uvicorn.Config(
         create_app(model, settings),
         log_config=None,
         access_log=False,
         server_header=False,
-        limit_concurrency=_CONNECTIONS_PER_PLACE * settings.queue,
+        limit_concurrency=_MOST_CONNECTIONS,
         timeout_graceful_shutdown=int(settings.timeout) + 1,
         lifespan="on",
     )
+    return uvicorn.Server(config)
+
+
+def serve(model: Contextualizer, bound: socket.socket, settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT; what is accepted by then is answered before it returns."""
     for number in (signal.SIGTERM, signal.SIGINT):
         # uvicorn raises the signal again once it is done, for who was there before it.
         signal.signal(number, lambda number, frame: None)
-    uvicorn.Server(config).run(sockets=[bound])
+    server(model, settings).run(sockets=[bound])
 
 
 def log_to_stderr(level: str) -> None:
