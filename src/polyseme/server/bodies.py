@@ -23,6 +23,8 @@ _BODIES: tuple[type[schemas.Request], ...] = (
     schemas.ContextualizeRequest,
     schemas.ExplainRequest,
     schemas.CompareRequest,
+    schemas.SearchRequest,
+    schemas.SensesRequest,
     schemas.EmbeddingsRequest,
 )
 
