@@ -29,6 +29,9 @@ OPEN = frozenset({"/health", "/ready"})
 
 _log = logging.getLogger("polyseme.server")
 
+# What a connection holds of an answer without waiting for its reader.
+_SMALL = 1 << 16
+
 
 class Guard:
     """ASGI middleware around all routes.
@@ -59,7 +62,10 @@ class Guard:
         try:
             with anyio.move_on_after(self._settings.timeout) as time_limit:
                 await self._admitted(scope, receive, answer)
-            if time_limit.cancelled_caught and not answer.status:
+            if time_limit.cancelled_caught and answer.status:
+                # Its reader is too slow; what is unsent would lie in memory for as long.
+                scope.get("extensions", {}).get("polyseme", {}).get("abort", lambda: None)()
+            elif time_limit.cancelled_caught:
                 error = too_slow(self._settings.timeout, computing=answer.has_body)
                 await error.response()(scope, receive, answer)
         except RequestError as error:
@@ -188,6 +194,11 @@ class _Answer:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
+        elif len(message.get("body", b"")) > _SMALL and not message.get("more_body", False):
+            # The end is sent by itself, once the rest has left this process: until then the request
+            # counts as unanswered.
+            await self._send({**message, "more_body": True})
+            message = {"type": "http.response.body", "body": b""}
         await self._send(message)
 
 
