@@ -308,6 +308,25 @@ def test_without_a_key_a_process_answers_to_names_of_this_machine_alone(folder: 
         del os.environ["POLYSEME_API_KEY"]
 
 
+def test_only_loopback_addresses_are_taken_for_this_machine_alone() -> None:
+    from polyseme.server.running import is_loopback
+
+    for host in ("127.0.0.1", "127.1.2.3", "::1"):
+        assert is_loopback(Bound(host))  # type: ignore[arg-type]
+    for host in ("0.0.0.0", "::", "192.168.1.127", "::ffff:127.0.0.1"):
+        assert not is_loopback(Bound(host))  # type: ignore[arg-type]
+
+
+class Bound:
+    """A socket with an address."""
+
+    def __init__(self, host: str) -> None:
+        self.host = host
+
+    def getsockname(self) -> tuple[str, int]:
+        return self.host, 8000
+
+
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
 def test_memory_stays_bounded_under_twice_the_load_that_can_be_borne(folder: Path) -> None:
     body = {"texts": ["a piece of cake " * 60] * 8}
