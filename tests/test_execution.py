@@ -94,7 +94,7 @@ def check_that_batches_do_not_matter(
 
 @every_place
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(
     lengths=lists_of_lengths,
     shape=st.sampled_from([(24, 40, 4), (32, 48, 1), (36, 37, 3), (20, 50, 2)]),
@@ -140,7 +140,7 @@ def test_a_text_is_the_same_to_the_last_bit_in_every_batch(
         ("post-norm", 300, 700, 4),
     ],
 )
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=3)
 @given(
     lengths=lists_of_lengths,
     batch_tokens=st.sampled_from([100, 8192]),
