@@ -49,15 +49,7 @@ class Words:
 
     def part(self, result: EmbeddedTexts, start: int, stop: int) -> EmbeddedTexts:
         """Those of some texts."""
-        offsets = result.offsets[start : stop + 1]
-        rows = slice(int(offsets[0]), int(offsets[-1]))
-        return EmbeddedTexts(
-            result.texts[start:stop],
-            offsets - offsets[0],
-            result.spans[rows],
-            result.vectors[rows],
-            result.known[rows],
-        )
+        return result.part(start, stop)
 
 
 @dataclass(frozen=True)
@@ -73,7 +65,7 @@ class SentenceVectors:
         self, result: tuple[npt.NDArray[Any], npt.NDArray[Any]], start: int, stop: int
     ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         """Those of some texts."""
-        return result[0][start:stop], result[1][start:stop]
+        return result[0][start:stop].copy(), result[1][start:stop].copy()
 
 
 class Index(Protocol):
