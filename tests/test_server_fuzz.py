@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ def test_no_request_makes_the_server_fail_or_contradict_its_description(
             for found in schemathesis.openapi.from_url(f"{url}/openapi.json").get_all_operations()
         ]
         assert len(operations) > 8
+        statuses: defaultdict[str, set[int]] = defaultdict(set)
         for operation in operations:
 
             @settings(
@@ -54,9 +56,15 @@ def test_no_request_makes_the_server_fail_or_contradict_its_description(
             )
             @given(case=operation.as_strategy(generation_mode=mode))
             def answered(case: Any) -> None:
-                case.call_and_validate(checks=checks)
+                if case.path == "/v1/embeddings" and isinstance(case.body, dict):
+                    case.body["model"] = "small"
+                response = case.call()
+                statuses[case.path].add(response.status_code)
+                case.validate_response(response, checks=checks)
 
             try:
                 answered()
             except Unsatisfiable:  # nothing can be wrong with a request that says nothing
                 assert operation.method == "get"
+            if operation.path in ("/contextualize", "/v1/embeddings") and mode.is_positive:
+                assert 200 in statuses[operation.path]

@@ -35,7 +35,8 @@ class Batcher:
 
     Args:
         model: that computes.
-        most: characters of texts in a batch, a short text counted as 64; a request with more is a batch by itself.
+        most: characters of texts in a batch, a short text counted as 64; a request with more is a
+            batch by itself.
         observe: is told of each batch: requests, texts.
     """
 
