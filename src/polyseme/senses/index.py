@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -12,11 +13,15 @@ import numpy as np
 
 from polyseme.attention import unit
 from polyseme.corpus.identity import identity
+from polyseme.corpus.manifest import claimed
 from polyseme.inputs import Text
+from polyseme.senses.change import Change, change_of
+from polyseme.senses.clustering import nearest_to
+from polyseme.senses.induction import Kept, forget, keep, kept_senses, senses_of, tags_of
 from polyseme.senses.results import Occurrence, Sense, Tag
 from polyseme.senses.searching import Tables, forms_of
 from polyseme.senses.state import NAME, check_model, read
-from polyseme.senses.tables import Floats, checked_where
+from polyseme.senses.tables import Floats, checked_where, directions
 from polyseme.senses.words import nearest_spelling
 
 if TYPE_CHECKING:
@@ -177,7 +182,7 @@ class SenseIndex:
         tables = self._fresh()
         searched = self._known([own] if words is None else words)
         rows = tables.of_words(searched, where)
-        cosines = _cosines(rows, vector)
+        cosines = directions(rows["vector"]) @ vector
         order = np.argsort(-cosines if same else cosines, kind="stable")[:k]
         return tables.occurrences_of(rows.take(order), cosines[order])
 
@@ -220,17 +225,111 @@ class SenseIndex:
         Raises:
             KeyError: it is not in the index; the message has words that are spelled like it.
         """
-        raise NotImplementedError
+        (own,) = self._known([word])
+        tables = self._fresh()
+        kept = kept_senses(tables, [own]).get(own)
+        if kept is not None:
+            return senses_of(tables, own, kept, self.words)
+        if own not in self._senses:
+            self._senses[own] = senses_of(tables, own, None, self.words)
+        return list(self._senses[own])
 
     def label(self, word: str, labels: Mapping[int, str]) -> list[Sense]:
-        """Name senses of a word, and keep them in the index."""
-        raise NotImplementedError
+        """Call senses of a word by names of one's own, and keep the senses in the index.
 
-    def tag(
-        self, texts: Sequence[Text], *, words: Iterable[str] | None = None
-    ) -> list[list[Tag]]:
-        """The senses of words in new texts; by default of the words with labelled senses."""
-        raise NotImplementedError
+        From then on they stay as they are, whatever is added to the index.
+
+        Args:
+            word: whatever the case of its letters.
+            labels: of senses by their numbers; those of the others stay. "" takes a label away; if
+                no label is left, the index forgets the word's senses.
+
+        Returns:
+            The senses, with their labels.
+
+        Raises:
+            KeyError: the word is not in the index, or has no sense of such a number.
+            BlockingIOError: another process is writing the index.
+            PermissionError: the folder can't be written.
+        """
+        senses = self.senses(word)
+        for number in labels:
+            if not 1 <= number <= len(senses):
+                raise KeyError(
+                    f"{word!r} has no sense {number}: it has {len(senses)}, numbered from 1"
+                )
+        named = [
+            replace(sense, label=labels.get(sense.number, sense.label).strip()) for sense in senses
+        ]
+        with claimed(self.folder):
+            if any(sense.label for sense in named):
+                keep(self._fresh(), named)
+            else:
+                forget(self._fresh(), named[0].word)
+        return named
+
+    def labelled(self) -> dict[str, list[str]]:
+        """The words whose senses are labelled, and the senses' labels; "" for those without."""
+        return {word: list(kept.labels) for word, kept in kept_senses(self._fresh()).items()}
+
+    def tag(self, texts: Sequence[Text], *, words: Iterable[str] | None = None) -> list[list[Tag]]:
+        """The senses of words in new texts.
+
+        Args:
+            texts: any number, each a str or a list of words.
+            words: that are tagged, in any form of case; if None, those with labelled senses.
+
+        Returns:
+            For each text, the tags of its words in their order.
+
+        Raises:
+            KeyError: one of ``words`` is not in the index.
+            ValueError: ``words`` is None and no senses are labelled.
+        """
+        if isinstance(texts, str):
+            raise TypeError(f"texts is a list of texts: write [{texts!r}]")
+        tables = self._fresh()
+        if words is None:
+            senses = kept_senses(tables)
+            if not senses:
+                raise ValueError(
+                    f"no senses are labelled in {self.folder} yet: name the words that are to be "
+                    'tagged, or label senses, as `polyseme senses INDEX bank --label "1=river"` does'
+                )
+        else:
+            senses = {word: self._kept(word) for word in self._known(words)}
+        docs = self.model.contextualize(list(texts), progress=False)
+        return [tags_of(doc, senses) for doc in docs]
+
+    def over(self, word: str, column: str) -> Change:
+        """How often a word has each of its senses, by a column of metadata, such as the year.
+
+        Args:
+            word: whatever the case of its letters.
+            column: one of ``columns``; numbers of many values are taken in steps.
+
+        Raises:
+            KeyError: the word is not in the index, or the index has no such column.
+            ValueError: the column has too many values to tell them apart.
+        """
+        tables = self._fresh()
+        if column not in tables.keep:
+            known = ", ".join(map(repr, tables.keep)) or "none: --keep carries columns along"
+            raise KeyError(f"{self.folder} has no column {column!r}; its columns are {known}")
+        senses = self.senses(word)
+        rows = tables.of_words([senses[0].word], None)
+        centroids = np.stack([sense.centroid for sense in senses])
+        nearest = nearest_to(centroids, directions(rows["vector"]))
+        titles = [sense.title for sense in senses]
+        return change_of(senses[0].word, column, rows[column].to_pylist(), titles, nearest)
+
+    def _kept(self, word: str) -> Kept:
+        senses = self.senses(word)
+        return Kept(
+            np.stack([sense.centroid for sense in senses]),
+            [sense.name for sense in senses],
+            [sense.label for sense in senses],
+        )
 
     def _fresh(self) -> Tables:
         """The tables; opened anew if the index has changed on the disk."""
@@ -264,13 +363,6 @@ class SenseIndex:
                 said = f"; it has {', '.join(map(repr, near))}" if near else ""
                 raise KeyError(f"{word!r} does not occur in {self.folder}{said}")
         return listed
-
-
-def _cosines(rows: Any, vector: Floats) -> Floats:
-    from polyseme.senses.tables import directions
-
-    found: Floats = directions(rows["vector"]) @ vector
-    return found
 
 
 def _changed(folder: Path) -> int:

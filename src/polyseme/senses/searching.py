@@ -38,7 +38,6 @@ PROBES = 64
 """Cells of the vector index that are looked into for groups."""
 
 
-
 @dataclass(frozen=True)
 class Tables:
     """What is read of an index.

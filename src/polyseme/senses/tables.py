@@ -179,7 +179,7 @@ def checked_where(where: str | None) -> str | None:
         said = f"it has {wrong[0]!r} on its own" if wrong else "its brackets don't match"
         said = said if where.strip() else "it is empty"
         raise ValueError(
-            f"where is {where!r}: {said}; a condition of SQL will do, such as \"year > 1990 AND "
+            f'where is {where!r}: {said}; a condition of SQL will do, such as "year > 1990 AND '
             "author = 'Ann'\""
         )
     return where
