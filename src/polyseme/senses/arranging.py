@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -146,7 +147,7 @@ class _Arranged:
         changes = np.flatnonzero(pc.not_equal(words[1:], words[:-1]).to_numpy(zero_copy_only=False))
         edges = [0, *(changes + 1).tolist(), len(rows)]
         order, numbers = [], []
-        for start, end in zip(edges[:-1], edges[1:], strict=True):
+        for start, end in pairwise(edges):
             vectors = directions(rows["vector"].slice(start, end - start))
             for members in groups_of(vectors):
                 order.append(members + start)
@@ -203,7 +204,7 @@ def groups_of(vectors: Floats, size: int = GROUP) -> list[npt.NDArray[np.int64]]
 
 
 def _along(vectors: Floats) -> Floats:
-    """Where each vector lies along the first principal direction, by a few steps of the power method."""
+    """Where each vector lies along the first principal direction, by the power method."""
     centred = vectors - vectors.mean(axis=0)
     direction = centred[np.abs(centred).sum(axis=1).argmax()]
     for _ in range(_STEPS):

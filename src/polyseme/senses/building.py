@@ -94,7 +94,7 @@ def build_index(
     progress: bool | None = None,
     note: Callable[[str], None] = lambda message: None,
 ) -> IndexSummary:
-    """Index every occurrence of words in files; what is in the index already is left out.
+    r"""Index every occurrence of words in files; what is in the index already is left out.
 
     A call that was cut off, by whatever, goes on with the same call: nothing is lost or doubled. A
     call with other files adds them. What is None is as the index has it.
@@ -131,7 +131,7 @@ def build_index(
         >>> from polyseme.senses import build_index
         >>> with tempfile.TemporaryDirectory() as place:
         ...     notes = Path(place, "notes.txt")
-        ...     _ = notes.write_text("the bank of the river\\nmy bank raised its rates\\n")
+        ...     _ = notes.write_text("the bank of the river\nmy bank raised its rates\n")
         ...     made = build_index(notes, Path(place, "index"))
         ...     made.texts, made.occurrences
         (2, 5)
@@ -306,7 +306,7 @@ class _Writer:
         tokens = self.model.tokenizer([row.text for row in rows if row.text is not None])
         of_texts = np.split(tokens.spans, tokens.word_offsets[1:-1]) if rows else []
         found = [
-            [word for word in (text[a:b].casefold() for a, b in spans.tolist())]
+            [text[start:end].casefold() for start, end in spans.tolist()]
             for text, spans in zip(tokens.texts, of_texts, strict=True)
         ]
         wanted = [np.asarray([self._wanted(word) for word in words], bool) for words in found]

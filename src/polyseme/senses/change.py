@@ -153,7 +153,8 @@ def change_of(
             )
         labels, place = _in_steps(distinct)
     counts = np.zeros((len(labels), len(senses)), np.int64)
-    np.add.at(counts, ([place[values[i]] for i in there], np.asarray(nearest)[there]), 1)
+    rows = np.asarray([place[values[i]] for i in there])
+    np.add.at(counts, (rows, np.asarray(nearest)[there]), 1)
     return Change(word, column, tuple(labels), tuple(senses), counts, len(values) - len(there))
 
 

@@ -19,7 +19,7 @@ from polyseme.senses.tables import Floats
 
 Integers = npt.NDArray[np.int64]
 
-DIMENSIONS = 6
+DIMENSIONS = 8
 MOST = 8
 """Senses of a word, at most."""
 
@@ -51,7 +51,8 @@ def centroids_of(vectors: Floats) -> Floats:
     sizes = np.bincount(members)
     big = np.flatnonzero(sizes >= max(_LEAST, _LEAST_SHARE * len(sample)))
     if len(big) < 2:
-        return unit(vectors.mean(axis=0, keepdims=True))
+        mean: Floats = unit(vectors.mean(axis=0, keepdims=True))
+        return mean
     means = unit(np.stack([sample[members == one].mean(axis=0) for one in big]))
     # Once more by the nearest centroid, as this is how an occurrence gets its sense.
     nearest = nearest_to(means, vectors)

@@ -1,4 +1,4 @@
-"""SenseIndex: what users hold of an index; search it, find senses in it, tag new texts with them."""
+"""SenseIndex, what users hold: search it, find senses in it, tag new texts with them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class SenseIndex:
-    """An index of word occurrences, open for reading; ``SenseIndex.open`` makes one.
+    r"""An index of word occurrences, open for reading; ``SenseIndex.open`` makes one.
 
     It may be used by several threads at a time, not across a fork. When the folder gets more files
     meanwhile, it sees them from the next call on.
@@ -40,7 +40,7 @@ class SenseIndex:
         >>> from polyseme.senses import SenseIndex, build_index
         >>> place = tempfile.TemporaryDirectory()
         >>> notes = Path(place.name, "notes.txt")
-        >>> _ = notes.write_text("We sat on the bank of the river.\\nMy bank raised its rates.\\n")
+        >>> _ = notes.write_text("We sat on the bank of the river.\nMy bank raised its rates.\n")
         >>> _ = build_index(notes, Path(place.name, "index"))
         >>> index = SenseIndex.open(Path(place.name, "index"))
         >>> [found.text for found in index.search("The bank lends money", "bank", k=1)]
@@ -294,7 +294,7 @@ class SenseIndex:
             if not senses:
                 raise ValueError(
                     f"no senses are labelled in {self.folder} yet: name the words that are to be "
-                    'tagged, or label senses, as `polyseme senses INDEX bank --label "1=river"` does'
+                    'tagged, or label senses: `polyseme senses INDEX bank --label "1=river"`'
                 )
         else:
             senses = {word: self._kept(word) for word in self._known(words)}

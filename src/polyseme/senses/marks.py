@@ -53,7 +53,7 @@ def marks_of(near: Sequence[Iterable[set[str]]], background: Mapping[str, int]) 
     total: Counter[str] = Counter()
     for of_sense in counts:
         total.update(of_sense)
-    found = []
+    found: list[list[str]] = []
     for of_sense in counts:
         words = [word for word, number in of_sense.items() if number >= _LEAST]
         if not words:
@@ -71,6 +71,6 @@ def marks_of(near: Sequence[Iterable[set[str]]], background: Mapping[str, int]) 
         odds = np.log((here + prior) / (here_size + _PRIOR - here - prior))
         odds -= np.log((rest + prior) / (rest_size + _PRIOR - rest - prior))
         strength = odds / np.sqrt(1 / (here + prior) + 1 / (rest + prior))
-        order = np.lexsort((words, -strength))
+        order = np.lexsort((np.asarray(words), -strength))
         found.append([words[i] for i in order if strength[i] > 0])
     return found

@@ -1,8 +1,8 @@
 """Occurrences that are near to a vector: of one word, exactly; of all other words, by groups.
 
-One word's vectors lie together on the disk, so all of them are compared. Among all words, the groups
-of similar occurrences that are nearest to the vector are looked up in LanceDB's vector index, and
-the occurrences in them are compared one by one.
+One word's vectors lie together on the disk, so all of them are compared. Among all words, the
+groups of similar occurrences that are nearest to the vector are looked up in LanceDB's vector
+index, and the occurrences in them are compared one by one.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ class Tables:
         names = ("texts", "occurrences", "groups")
         if any(name not in state.versions for name in names):
             raise ValueError(
-                f"{state.folder}: the index was cut off while it was made, with {state.rows:,} rows "
-                "read: the same `polyseme index` command goes on"
+                f"{state.folder}: the index was cut off while it was made, with {state.rows:,} "
+                "rows read: the same `polyseme index` command goes on"
             )
         database = connect(state.folder)
         return cls(state, *(table_at(database, name, state.versions[name]) for name in names))
@@ -120,7 +120,7 @@ class Tables:
             texts = self.texts.take_offsets(sorted(set(ids))).to_arrow()
             found = {row["id"]: row for row in texts.to_pylist()}
         columns = [rows[name].to_pylist() for name in ("start", "end", *self.keep)]
-        made = []
+        made: list[Occurrence] = []
         for i, start, end, *kept in zip(ids, *columns, strict=True):
             row = found[i]
             metadata = dict(zip(self.keep, kept, strict=True))

@@ -1,8 +1,8 @@
 """What an index is made of, how far it has come, and how that survives a kill.
 
-``index.json`` says which version of each table counts. A table's later versions are what a run wrote
-that was cut off before it could say so; the next run goes back behind them. The file is written
-whole, so all tables go from one state to the next at once.
+``index.json`` says which version of each table counts. A table's later versions are what a run
+wrote that was cut off before it could say so; the next run goes back behind them. The file is
+written whole, so all tables go from one state to the next at once.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ class State:
         given = self.begun["input"]
         if not todo or todo[0]["name"] != given["name"]:
             raise ValueError(
-                f"{self.folder} has the first {self.begun['rows']:,} rows of {given['name']!r}, and "
-                f"the rest is not there yet: name this file too, so that it can go on, or {_ANEW}"
+                f"{self.folder} has the first {self.begun['rows']:,} rows of {given['name']!r}, "
+                f"and not yet the rest: name this file too, so that it can go on, or {_ANEW}"
             )
         if todo[0] != given:
             raise ValueError(f"{given['name']!r} has changed since it was begun: {_ANEW}")

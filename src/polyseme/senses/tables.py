@@ -4,7 +4,7 @@
     incoming     word, text, start, end, what is kept, vector              in the input's order
     occurrences  word, text, start, end, what is kept, vector, group       by word, then by group
     groups       group, word, first, size, vector                          in the same order
-    senses       word, number, name, label, size, share, marks, vector     what the user has labelled
+    senses       word, number, name, label, vector                         what users labelled
 
 A word has its letters' case folded; a text is named by its id, which is its row. A group is a few
 dozen similar occurrences of one word, ``size`` rows of ``occurrences`` from row ``first`` on, and
@@ -110,8 +110,6 @@ def occurrences_schema(keep: Sequence[pyarrow.Field], store: str, dim: int) -> p
 
 def stored(vectors: Floats, store: str) -> Any:
     """Vectors (n, dim) as an Arrow array of their directions."""
-    import pyarrow as pa
-
     if not np.isfinite(vectors).all():
         raise ValueError("the model gave a vector that holds NaN or infinity")
     if store == "int8":

@@ -1,7 +1,7 @@
 """Which words an index holds if nobody says: those that mean something by themselves.
 
 A word goes in if it has a letter, no digit, two letters or more (or is one character of a script
-that writes whole words with one), and is not one of the English words that only tie others together.
+that writes whole words with one), and is none of the English words that only tie others together.
 """
 
 from __future__ import annotations
@@ -9,27 +9,26 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-FUNCTION_WORDS = frozenset(
-    """
-    a about above across after again against all almost along already also although always am among
-    an and another any anybody anyone anything are aren't around as at away be became because become
-    been before behind being below beneath beside besides between beyond both but by can can't cannot
-    could couldn't despite did didn't do does doesn't doing don't done down during each either else
-    enough etc even ever every everybody everyone everything except few for from further had hadn't
-    has hasn't have haven't having he he's her here hers herself him himself his how however i i'd
-    i'll i'm i've if in indeed inside instead into is isn't it it's its itself just least less let
-    like many may maybe me might mine more moreover most much must my myself near neither never
-    nevertheless no nobody none nor not nothing now of off often on once one only onto or other
-    others otherwise ought our ours ourselves out outside over own per perhaps quite rather really
-    same several shall she she's should shouldn't since so some somebody someone something sometimes
-    somewhat somewhere soon still such than that that's the their theirs them themselves then there
-    there's therefore these they they're this those though through throughout thus till to together
-    too toward towards under underneath unless until up upon us usually very via was wasn't we we're
-    were weren't what whatever when whenever where whereas wherever whether which whichever while who
-    whoever whole whom whose why will with within without won't would wouldn't yet you you're your
-    yours yourself yourselves
-    """.split()
-)
+_LISTED = """
+a about above across after again against all almost along already also although always am among
+an and another any anybody anyone anything are aren't around as at away be became because become
+been before behind being below beneath beside besides between beyond both but by can can't cannot
+could couldn't despite did didn't do does doesn't doing don't done down during each either else
+enough etc even ever every everybody everyone everything except few for from further had hadn't
+has hasn't have haven't having he he's her here hers herself him himself his how however i i'd
+i'll i'm i've if in indeed inside instead into is isn't it it's its itself just least less let
+like many may maybe me might mine more moreover most much must my myself near neither never
+nevertheless no nobody none nor not nothing now of off often on once one only onto or other
+others otherwise ought our ours ourselves out outside over own per perhaps quite rather really
+same several shall she she's should shouldn't since so some somebody someone something sometimes
+somewhat somewhere soon still such than that that's the their theirs them themselves then there
+there's therefore these they they're this those though through throughout thus till to together
+too toward towards under underneath unless until up upon us usually very via was wasn't we we're
+were weren't what whatever when whenever where whereas wherever whether which whichever while who
+whoever whole whom whose why will with within without won't would wouldn't yet you you're your
+yours yourself yourselves
+"""
+FUNCTION_WORDS = frozenset(_LISTED.split())
 """English words without a meaning of their own, in small letters."""
 
 _NEAR = 3
@@ -40,7 +39,7 @@ def is_content(word: str) -> bool:
     """Whether a word, its letters' case folded, means something by itself.
 
     Example:
-        >>> [word for word in ["the", "bank", "3rd", "x", "水", "don't", "o'neill"] if is_content(word)]
+        >>> list(filter(is_content, ["the", "bank", "3rd", "x", "水", "don't", "o'neill"]))
         ['bank', '水', "o'neill"]
     """
     if word in FUNCTION_WORDS or word.replace("’", "'") in FUNCTION_WORDS:
