@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
 
 import polyseme
+from polyseme.contextualizer import Contextualizer
 from tests.conftest import write_model
 from tests.served import running
 
@@ -37,7 +39,8 @@ def test_no_request_makes_the_server_fail_or_contradict_its_description(
         content_type_conformance,
         response_schema_conformance,
     ]
-    with running(polyseme.load(write_model(tmp_path / "small"))) as url:
+    model = polyseme.load(write_model(tmp_path / "small"))
+    with running(model, index=index_of(model, tmp_path)) as url:
         operations = [
             found.ok()
             for found in schemathesis.openapi.from_url(f"{url}/openapi.json").get_all_operations()
@@ -68,3 +71,14 @@ def test_no_request_makes_the_server_fail_or_contradict_its_description(
                 assert operation.method == "get"
             if operation.path in ("/contextualize", "/v1/embeddings") and mode.is_positive:
                 assert 200 in statuses[operation.path]
+
+
+def index_of(model: Contextualizer, folder: Path) -> Any:
+    """An index of two sentences, if its libraries are installed."""
+    if find_spec("lancedb") is None or find_spec("sklearn") is None:
+        return None
+    from polyseme.senses import SenseIndex, build_index
+
+    (folder / "notes.txt").write_text("an apple a day\nthe new apple\n")
+    build_index(folder / "notes.txt", folder / "index", model=model)
+    return SenseIndex.open(folder / "index", model)
