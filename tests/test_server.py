@@ -292,6 +292,9 @@ def test_a_body_above_the_limit_is_refused_whether_it_says_so_or_not(
         large = json.dumps({"texts": ["a" * 100]}).encode()
         as_json = {"content-type": "application/json"}
         error_of(client.post("/contextualize", content=large, headers=as_json), 413)
+        for said, status in (("9" * 5000, 413), ("-1", 400), ("1_0", 400)):
+            lying = as_json | {"content-length": said}
+            error_of(client.post("/contextualize", content=b"", headers=lying), status)
 
         def pieces() -> Iterator[bytes]:
             yield from (large[i : i + 10] for i in range(0, len(large), 10))

@@ -62,7 +62,10 @@ class Batcher:
             self._busy = True
             # Not yet: requests that have come by the same round of the loop go along.
             loop.call_soon(self._next, loop)
-        return await job.answer
+        result = await job.answer
+        if isinstance(result, Exception):
+            raise result
+        return result
 
     def close(self) -> None:
         """Let the thread end once it has nothing to do."""
@@ -119,11 +122,9 @@ class Batcher:
     ) -> None:
         self._next(loop)
         for job, result in zip(jobs, results, strict=True):
-            if job.answer.done():
-                continue
-            if isinstance(result, Exception):
-                job.answer.set_exception(result)
-            else:
+            if not job.answer.done():
+                # An exception too: as a future's own, asyncio would log what it says if nobody
+                # comes for it.
                 job.answer.set_result(result)
 
 

@@ -29,6 +29,8 @@ OPEN = frozenset({"/health", "/ready"})
 
 _log = logging.getLogger("polyseme.server")
 
+_DIGITS = 18
+
 # What a connection holds of an answer without waiting for its reader.
 _SMALL = 1 << 16
 
@@ -46,7 +48,7 @@ class Guard:
         self._app = app
         self._settings = settings
         self._metrics = metrics
-        self._key = None if settings.api_key is None else settings.api_key.encode()
+        self._key = settings.api_key.strip().encode() if settings.api_key else None
         self._requests = 0
         self._bytes = 0
         metrics.waiting.set_function(lambda: self._requests)
@@ -120,10 +122,9 @@ class Guard:
             return limit
         if not content_length.isdigit():
             raise RequestError(400, "Content-Length is no number")
-        size = int(content_length)
-        if size > limit:
+        if len(content_length) > _DIGITS or int(content_length) > limit:
             raise _too_large(limit)
-        return size
+        return int(content_length)
 
     async def _body(self, receive: Receive) -> bytes:
         parts, size = [], 0

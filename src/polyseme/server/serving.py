@@ -152,15 +152,25 @@ class Serving:
             RequestError: the function finds the request wrong.
         """
         loop = asyncio.get_running_loop()
-        try:
-            return await loop.run_in_executor(self._aside, function)
-        except (LookupError, ValueError) as error:
-            raise refused(error) from None
+        result = await loop.run_in_executor(self._aside, _result_or_error, function)
+        if isinstance(result, (LookupError, ValueError)):
+            raise refused(result)
+        if isinstance(result, Exception):
+            raise result
+        return result
 
     def close(self) -> None:
         """Let the threads end."""
         self.batches.close()
         self._aside.shutdown(wait=True)
+
+
+def _result_or_error(function: Callable[[], Result]) -> Result | Exception:
+    """An exception as a value: asyncio would log what it says if nobody waits for it any more."""
+    try:
+        return function()
+    except Exception as error:
+        return error
 
 
 def refused(error: Exception) -> RequestError:
