@@ -260,7 +260,7 @@ def test_metrics_count_requests_batches_and_words(model: Contextualizer) -> None
 
 def test_a_key_opens_everything_and_its_lack_only_health_and_ready(model: Contextualizer) -> None:
     with served(model, api_key="sesame") as client:
-        for path in ("/", "/docs", "/openapi.json", "/metrics", "/info", "/v1/models", "/nothing"):
+        for path in ("/docs", "/openapi.json", "/metrics", "/info", "/v1/models", "/nothing"):
             refused = client.get(path)
             assert error_of(refused, 401)["code"] == "invalid_api_key"
             assert "www-authenticate" in refused.headers

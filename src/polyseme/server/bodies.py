@@ -23,6 +23,7 @@ _BODIES: tuple[type[schemas.Request], ...] = (
     schemas.ContextualizeRequest,
     schemas.ExplainRequest,
     schemas.CompareRequest,
+    schemas.NeighboursRequest,
     schemas.EmbeddingsRequest,
 )
 

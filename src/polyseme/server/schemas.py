@@ -191,6 +191,31 @@ class CompareAnswer(BaseModel):
     rungs: list[RungOfComparison]
 
 
+class NeighboursRequest(Request):
+    """A word of a text, whose nearest words are looked for."""
+
+    text: Text
+    word: Annotated[
+        str | int, Field(description="The word, or its position where it occurs more than once.")
+    ]
+    rung: Rung = None
+    topn: Annotated[int, Field(ge=1, le=50, description="How many words.")] = 10
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"text": "We sat on the bank of the river", "word": "bank", "topn": 5}]
+        }
+    )
+
+
+class NeighboursAnswer(BaseModel):
+    """The words of the vocabulary that are nearest to a word as it is meant in its text."""
+
+    model: str
+    rung: str
+    nearest: list[NearWord]
+
+
 class EmbeddingsRequest(Request):
     """As OpenAI's; token arrays are refused."""
 

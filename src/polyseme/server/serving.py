@@ -103,6 +103,7 @@ class Serving:
         }
         self.ready = False
         self._aside = ThreadPoolExecutor(1, thread_name_prefix="polyseme-aside")
+        self._slow = ThreadPoolExecutor(1, thread_name_prefix="polyseme-slow")
 
     async def warm_up(self) -> None:
         """Do once what takes longer the first time: imports, kernels that are compiled."""
@@ -110,15 +111,17 @@ class Serving:
         with suppress(RequestError):  # without pyarrow there is nothing to import
             arrow_stream(docs)
 
-    async def aside(self, function: Callable[[], Result]) -> Result:
+    async def aside(self, function: Callable[[], Result], *, slow: bool = False) -> Result:
         """The result of work that is not batched, one at a time in a thread of its own.
+
+        What may take long, such as a vocabulary's vectors, has another thread than what does not.
 
         Raises:
             RequestError: the function finds the request wrong.
         """
         loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(self._aside, function)
+            return await loop.run_in_executor(self._slow if slow else self._aside, function)
         except (LookupError, ValueError) as error:
             raise refused(error) from None
 
@@ -126,6 +129,7 @@ class Serving:
         """Let the threads end."""
         self.batches.close()
         self._aside.shutdown(wait=True)
+        self._slow.shutdown(wait=True)
 
 
 def refused(error: Exception) -> RequestError:
