@@ -325,3 +325,68 @@ def test_settings_that_let_nothing_through_are_refused() -> None:
     ):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             Settings(**wrong)  # type: ignore[arg-type]
+
+
+class Told(dict[str, Any]):
+    def to_dict(self) -> dict[str, Any]:
+        return dict(self)
+
+
+class FakeIndex:
+    """An index whose answers say what it was asked."""
+
+    folder = Path("/home/someone/private/index")
+
+    def info(self) -> dict[str, Any]:
+        return {"folder": str(self.folder), "occurrences": 3, "words": "content"}
+
+    def search(self, text: Any, word: Any, k: int = 10, **options: Any) -> list[Told]:
+        if word == "pear":
+            raise KeyError(f"'pear' does not occur in {self.folder}; it has 'pea'")
+        return [occurrence(str(word), asked=[text, word, k, options])]
+
+    def synonyms(self, text: Any, word: Any, k: int = 10, **options: Any) -> list[Told]:
+        return [occurrence("synonym", asked=[text, word, k, options])]
+
+    def senses(self, word: str) -> list[Told]:
+        sense = {"word": word, "number": 1, "name": "river", "label": "", "size": 2, "share": 1.0}
+        return [Told(sense, marks=["river"], examples=[occurrence(word)])]
+
+
+def occurrence(word: str, **metadata: Any) -> Told:
+    place = {"text": f"a {word}", "start": 2, "end": 2 + len(word), "line": 1}
+    return Told(place, word=word, score=0.5, source="/home/someone/a.txt", metadata=metadata)
+
+
+@pytest.fixture(scope="module")
+def searched(model: Contextualizer) -> TestClient:
+    return TestClient(create_app(model, index=FakeIndex()))
+
+
+def test_a_search_reaches_the_index_and_tells_no_path(searched: TestClient) -> None:
+    asked = {"text": ["the", "bank"], "word": 1, "k": 5, "find": "different", "where": "year > 1"}
+    response = searched.post("/search", json=asked)
+    (found,) = response.json()["occurrences"]
+    expected = {"same": False, "where": "year > 1", "words": None}
+    assert found["metadata"]["asked"] == [["the", "bank"], 1, 5, expected]
+    assert found["source"] == "a.txt"
+    asked = {"text": "the bank", "word": "bank", "find": "synonyms"}
+    (found,) = searched.post("/search", json=asked).json()["occurrences"]
+    assert found["metadata"]["asked"] == ["the bank", "bank", 10, {"where": None}]
+    assert searched.get("/info").json()["index"] == {"occurrences": 3, "words": "content"}
+    told = searched.post("/search", json={"text": "a pear", "word": "pear"})
+    assert error_of(told, 422)["message"] == "'pear' does not occur in the index; it has 'pea'"
+    error_of(searched.post("/search", json=asked | {"words": ["bank"]}), 422)
+    error_of(searched.post("/search", json=asked | {"k": 201}), 422)
+
+
+def test_senses_are_told_with_their_examples(searched: TestClient) -> None:
+    told = searched.post("/senses", json={"word": "bank"}).json()
+    assert (told["word"], told["senses"][0]["marks"]) == ("bank", ["river"])
+    assert told["senses"][0]["examples"][0]["source"] == "a.txt"
+
+
+def test_without_an_index_the_routes_on_it_say_so(client: TestClient) -> None:
+    for path, asked in (("/search", {"text": "a", "word": 0}), ("/senses", {"word": "a"})):
+        assert error_of(client.post(path, json=asked), 404)["code"] == "no_index"
+    assert client.get("/info").json()["index"] is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from enum import Enum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -25,6 +26,7 @@ class Level(str, Enum):
 Examples:
   polyseme serve
   polyseme serve --model ./my-model --port 9000
+  polyseme serve --index ./senses
   POLYSEME_API_KEY=... polyseme serve --host 0.0.0.0
 \b
 / is a page to look at words with, /docs lists the endpoints.
@@ -34,6 +36,10 @@ Needs the extra server: pip install "polyseme[server]\""""
 def serve(
     ctx: typer.Context,
     *,
+    index: Annotated[
+        Path | None,
+        typer.Option(metavar="INDEX", help="Folder of an index, for /search and /senses."),
+    ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any free one.")] = 8000,
     api_key: Annotated[
@@ -105,7 +111,12 @@ def serve(
         elif api_key is None:
             ctx.obj.note("warning: anyone who can reach this address may use it; give --api-key")
         opened = load_model(model, device, dtype, backend)
+        searched = None
+        if index is not None:
+            from polyseme.senses import SenseIndex
+
+            searched = SenseIndex.open(index, opened)
         running.log_to_stderr(log_level.value)
         where = f"[{host}]" if ":" in host else host
         ctx.obj.note(f"{opened.name} on http://{where}:{bound.getsockname()[1]}")
-        running.serve(opened, bound, settings)
+        running.serve(opened, bound, settings, searched)

@@ -13,13 +13,13 @@ from starlette.responses import FileResponse, HTMLResponse, Response
 from starlette.routing import Route
 
 from polyseme import __version__
-from polyseme.server import neighbours, openai, state, words
+from polyseme.server import neighbours, openai, state, uses, words
 from polyseme.server.bodies import describe
 from polyseme.server.errors import RequestError
 from polyseme.server.guard import OPEN, Guard
 from polyseme.server.reference import reference
 from polyseme.server.schemas import ErrorAnswer
-from polyseme.server.serving import Serving
+from polyseme.server.serving import Index, Serving
 from polyseme.server.settings import Settings
 
 if TYPE_CHECKING:
@@ -53,12 +53,15 @@ _PAGE_HEADERS = {
 }
 
 
-def create_app(model: Contextualizer, settings: Settings | None = None) -> FastAPI:
+def create_app(
+    model: Contextualizer, settings: Settings | None = None, index: Index | None = None
+) -> FastAPI:
     """An ASGI application that serves a model.
 
     Args:
         model: of any rung.
         settings: the key and the limits; the defaults if None.
+        index: a ``polyseme.senses.SenseIndex`` made with this model, for /search and /senses.
 
     Example:
         >>> import polyseme
@@ -66,7 +69,7 @@ def create_app(model: Contextualizer, settings: Settings | None = None) -> FastA
         >>> app.title
         'polyseme'
     """
-    serving = Serving(model, settings or Settings())
+    serving = Serving(model, settings or Settings(), index)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -86,7 +89,7 @@ def create_app(model: Contextualizer, settings: Settings | None = None) -> FastA
         responses=_ERRORS,
     )
     app.state.serving = serving
-    for module in (words, neighbours, openai, state):
+    for module in (words, neighbours, uses, openai, state):
         app.include_router(module.routes(serving))
     described = describe(app, key=serving.settings.api_key is not None)
     files = list(_page_files())

@@ -24,6 +24,8 @@ _BODIES: tuple[type[schemas.Request], ...] = (
     schemas.ExplainRequest,
     schemas.CompareRequest,
     schemas.NeighboursRequest,
+    schemas.SearchRequest,
+    schemas.SensesRequest,
     schemas.EmbeddingsRequest,
 )
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from polyseme.server.app import create_app
+from polyseme.server.serving import Index
 from polyseme.server.settings import Settings
 
 if TYPE_CHECKING:
@@ -43,10 +44,10 @@ def is_loopback(bound: socket.socket) -> bool:
     return host == "::1" or host.startswith("127.")
 
 
-def server(model: Contextualizer, settings: Settings) -> uvicorn.Server:
+def server(model: Contextualizer, settings: Settings, index: Index | None = None) -> uvicorn.Server:
     """The server of uvicorn around the application; ``run(sockets=[...])`` serves."""
     config = uvicorn.Config(
-        create_app(model, settings),
+        create_app(model, settings, index),
         log_config=None,
         access_log=False,
         server_header=False,
@@ -57,12 +58,14 @@ def server(model: Contextualizer, settings: Settings) -> uvicorn.Server:
     return uvicorn.Server(config)
 
 
-def serve(model: Contextualizer, bound: socket.socket, settings: Settings) -> None:
+def serve(
+    model: Contextualizer, bound: socket.socket, settings: Settings, index: Index | None = None
+) -> None:
     """Serve until SIGTERM or SIGINT; what is accepted by then is answered before it returns."""
     for number in (signal.SIGTERM, signal.SIGINT):
         # uvicorn raises the signal again once it is done, for who was there before it.
         signal.signal(number, lambda number, frame: None)
-    server(model, settings).run(sockets=[bound])
+    server(model, settings, index).run(sockets=[bound])
 
 
 def log_to_stderr(level: str) -> None:

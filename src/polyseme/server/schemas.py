@@ -21,6 +21,8 @@ Phrases = Annotated[
     list[Annotated[str, Field(min_length=1)]] | None,
     Field(max_length=256, description="Phrases that are kept as one unit with one vector."),
 ]
+Span = Annotated[list[int], Field(min_length=2, max_length=2, description="Start and end.")]
+Point = Annotated[list[float], Field(min_length=2, max_length=2, description="x and y.")]
 Rung = Annotated[
     Literal["static", "parameter-free"] | None,
     Field(description="A lower rung over the same static vectors; the model itself if null."),
@@ -69,7 +71,7 @@ class WordVectorsOfText(BaseModel):
 
     text: str
     words: list[str]
-    spans: list[tuple[int, int]]
+    spans: list[Span]
     known: list[bool]
     vectors: Annotated[
         list[list[float]] | str,
@@ -113,7 +115,7 @@ class ExplainAnswer(BaseModel):
     word: str
     position: int
     words: list[str]
-    spans: list[tuple[int, int]]
+    spans: list[Span]
     formula: str
     exact: bool
     note: str
@@ -154,7 +156,7 @@ class UseOfWord(BaseModel):
 
     sentence: int
     position: int
-    span: tuple[int, int]
+    span: Span
     known: bool
 
 
@@ -172,12 +174,10 @@ class RungOfComparison(BaseModel):
     similarity: list[list[float | None]]
     nearest: list[list[NearWord]]
     before: Annotated[
-        list[tuple[float, float]],
+        list[Point],
         Field(description="The uses' static vectors on the plane that shows this rung best."),
     ]
-    after: Annotated[
-        list[tuple[float, float]], Field(description="Their vectors in context on the same plane.")
-    ]
+    after: Annotated[list[Point], Field(description="Their vectors in context on the same plane.")]
     shown: Annotated[float, Field(description="Share of the variance that lies in the plane.")]
 
 
@@ -214,6 +214,80 @@ class NeighboursAnswer(BaseModel):
     model: str
     rung: str
     nearest: list[NearWord]
+
+
+class SearchRequest(Request):
+    """A word of a text, whose other uses are looked for in the index."""
+
+    text: Text
+    word: Annotated[
+        str | int, Field(description="The word, or its position where it occurs more than once.")
+    ]
+    k: Annotated[int, Field(ge=1, le=200, description="Occurrences, at most.")] = 10
+    find: Annotated[
+        Literal["same", "different", "synonyms"],
+        Field(description="The word's uses in this sense or the other ones, or other words."),
+    ] = "same"
+    where: Annotated[
+        str | None, Field(description='A condition of SQL on the metadata: "year > 1990".')
+    ] = None
+    words: Annotated[
+        list[str] | None,
+        Field(min_length=1, max_length=256, description="Words to search; the word's own if null."),
+    ] = None
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"text": "Apple just launched a new iPhone", "word": "Apple", "k": 20}]
+        }
+    )
+
+
+class OccurrenceOfWord(BaseModel):
+    """A word where it stands."""
+
+    word: str
+    score: float
+    text: str
+    start: int
+    end: int
+    source: str
+    line: int
+    metadata: dict[str, Any]
+
+
+class SearchAnswer(BaseModel):
+    """What was found, best first."""
+
+    occurrences: list[OccurrenceOfWord]
+
+
+class SensesRequest(Request):
+    """A word of the index."""
+
+    word: Annotated[str, Field(min_length=1)]
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"word": "bank"}]})
+
+
+class SenseOfWord(BaseModel):
+    """One sense; see ``polyseme.senses.Sense``."""
+
+    word: str
+    number: int
+    name: str
+    label: str
+    size: int
+    share: float
+    marks: list[str]
+    examples: list[OccurrenceOfWord]
+
+
+class SensesAnswer(BaseModel):
+    """A word's senses, the most frequent first."""
+
+    word: str
+    senses: list[SenseOfWord]
 
 
 class EmbeddingsRequest(Request):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -75,12 +76,51 @@ class SentenceVectors:
         return result[0][start:stop], result[1][start:stop]
 
 
+class Index(Protocol):
+    """What is asked of ``polyseme.senses.SenseIndex``."""
+
+    @property
+    def folder(self) -> Path:
+        """Where it is."""
+
+    def info(self) -> dict[str, Any]:
+        """What is known of it."""
+
+    def search(
+        self,
+        text: Text,
+        word: str | int,
+        k: int = ...,
+        *,
+        same: bool = ...,
+        where: str | None = ...,
+        words: Iterable[str] | None = ...,
+    ) -> Sequence[Told]:
+        """Occurrences of a word in the sense that it has in a text."""
+
+    def synonyms(
+        self, text: Text, word: str | int, k: int = ..., *, where: str | None = ...
+    ) -> Sequence[Told]:
+        """Occurrences of other words in that sense."""
+
+    def senses(self, word: str) -> Sequence[Told]:
+        """The senses of a word."""
+
+
+class Told(Protocol):
+    """An occurrence or a sense."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON takes it."""
+
+
 class Serving:
     """A model, at work for many.
 
     Args:
         model: of any rung.
         settings: limits.
+        index: of word occurrences, if there is one.
 
     Attributes:
         words: gives words their vectors, in batches.
@@ -89,8 +129,11 @@ class Serving:
         created: when it was started, in seconds since 1970.
     """
 
-    def __init__(self, model: Contextualizer, settings: Settings) -> None:
+    def __init__(
+        self, model: Contextualizer, settings: Settings, index: Index | None = None
+    ) -> None:
         self.model = model
+        self.index = index
         self.settings = settings
         self.metrics = Metrics()
         self.name = settings.name or made_from(model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Any
 
 from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -18,6 +19,12 @@ from polyseme.server.schemas import (
     StateAnswer,
 )
 from polyseme.server.serving import Serving
+
+
+def _index_facts(serving: Serving) -> dict[str, Any] | None:
+    if serving.index is None:
+        return None
+    return {name: fact for name, fact in serving.index.info().items() if name != "folder"}
 
 
 def routes(serving: Serving) -> APIRouter:
@@ -48,7 +55,7 @@ def routes(serving: Serving) -> APIRouter:
             layers=model.layers,
             heads=model.config.heads if model.config.layers else int(model.layers > 0),
             dim=model.dim,
-            index=None,
+            index=_index_facts(serving),
             limits={
                 "queue": limits["queue"],
                 "queue_bytes": limits["queue_bytes"],
