@@ -26,6 +26,7 @@ _BODIES: tuple[type[schemas.Request], ...] = (
     schemas.NeighboursRequest,
     schemas.SearchRequest,
     schemas.SensesRequest,
+    schemas.TagRequest,
     schemas.EmbeddingsRequest,
 )
 

@@ -290,6 +290,38 @@ class SensesAnswer(BaseModel):
     senses: list[SenseOfWord]
 
 
+class TagRequest(Request):
+    """Texts whose words are told apart by sense."""
+
+    texts: Annotated[list[Text], Field(min_length=1, max_length=256)]
+    words: Annotated[
+        list[str] | None,
+        Field(min_length=1, max_length=256, description="Those with labelled senses if null."),
+    ] = None
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"texts": ["The bank lent money"], "words": ["bank"]}]}
+    )
+
+
+class TagOfWord(BaseModel):
+    """The sense of a word in a text; see ``polyseme.senses.Tag``."""
+
+    word: str
+    start: int
+    end: int
+    number: int
+    sense: str
+    score: float
+    margin: float
+
+
+class TagAnswer(BaseModel):
+    """The tags of each text."""
+
+    texts: list[list[TagOfWord]]
+
+
 class EmbeddingsRequest(Request):
     """As OpenAI's; token arrays are refused."""
 

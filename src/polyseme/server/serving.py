@@ -106,9 +106,14 @@ class Index(Protocol):
     def senses(self, word: str) -> Sequence[Told]:
         """The senses of a word."""
 
+    def tag(
+        self, texts: Sequence[Text], *, words: Iterable[str] | None = ...
+    ) -> Sequence[Sequence[Told]]:
+        """The senses that words have in new texts."""
+
 
 class Told(Protocol):
-    """An occurrence or a sense."""
+    """An occurrence, a sense or a tag."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON takes it."""

@@ -1,4 +1,4 @@
-"""Routes on an index of word occurrences: /search and /senses."""
+"""Routes on an index of word occurrences: /search, /senses and /tag."""
 
 from __future__ import annotations
 
@@ -12,7 +12,14 @@ from starlette.responses import Response
 from polyseme.server.answers import dumps
 from polyseme.server.bodies import read, takes
 from polyseme.server.errors import RequestError
-from polyseme.server.schemas import SearchAnswer, SearchRequest, SensesAnswer, SensesRequest
+from polyseme.server.schemas import (
+    SearchAnswer,
+    SearchRequest,
+    SensesAnswer,
+    SensesRequest,
+    TagAnswer,
+    TagRequest,
+)
 from polyseme.server.serving import Index, Serving
 
 Result = TypeVar("Result")
@@ -39,6 +46,14 @@ def routes(serving: Serving) -> APIRouter:
             sense["examples"] = [_without_path(example) for example in sense["examples"]]
         answer = {"word": body.word, "senses": told}
         return Response(dumps(answer), media_type="application/json")
+
+    @router.post("/tag", response_model=TagAnswer, openapi_extra=takes(TagRequest))
+    async def tag(request: Request) -> Response:
+        """Show which of its senses each word has in new texts."""
+        body = await read(request, TagRequest)
+        found = await _asked(lambda index: index.tag(body.texts, words=body.words))
+        told = [[tag.to_dict() for tag in tags] for tags in found]
+        return Response(dumps({"texts": told}), media_type="application/json")
 
     async def _asked(ask: Callable[[Index], Result]) -> Result:
         index = serving.index

@@ -88,7 +88,7 @@ function keepWord(word) {
 }
 
 function choose(sentence, position) {
-  change({ sentence, position, sense: null });
+  change({ sentence, position });
 }
 
 /** Change what is seen of the same text. */
@@ -182,8 +182,10 @@ const searching = latest(async (signal) => {
     hideCorpus("No index is served: start the server with one to see the word's senses in a corpus.");
     return;
   }
-  const { text, words } = sentences[state.sentence];
-  await showCorpus({ text, word: words[state.position], position: state.position }, state, change, signal);
+  const { text, words, starts } = sentences[state.sentence];
+  const { position } = state;
+  const use = { text, position, word: words[position], start: starts[position] };
+  await showCorpus(use, state.corpus, change, signal);
 });
 
 /** Every place at which a word stands, whatever the case of its letters. */

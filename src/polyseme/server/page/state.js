@@ -34,6 +34,8 @@ export const EXAMPLES = [
   },
 ];
 
+const CORPUS = ["senses", "same", "different", "synonyms"];
+
 export function exampleState(example) {
   return {
     text: example.text,
@@ -44,7 +46,7 @@ export function exampleState(example) {
     layer: null, // all of them
     head: null, // the mean of all
     when: "after",
-    sense: null, // all of them
+    corpus: "senses",
   };
 }
 
@@ -61,7 +63,7 @@ export function fromFragment(fragment) {
     layer: whole(Number(said.get("layer") ?? NaN)),
     head: whole(Number(said.get("head") ?? NaN)),
     when: said.get("when") === "before" ? "before" : "after",
-    sense: whole(Number(said.get("sense") ?? NaN)),
+    corpus: CORPUS.includes(said.get("corpus")) ? said.get("corpus") : "senses",
   };
 }
 
@@ -75,7 +77,7 @@ export function toFragment(state) {
   if (state.layer !== null) said.set("layer", state.layer);
   if (state.head !== null) said.set("head", state.head);
   if (state.when !== "after") said.set("when", state.when);
-  if (state.sense !== null) said.set("sense", state.sense);
+  if (state.corpus !== "senses") said.set("corpus", state.corpus);
   return `#${said}`;
 }
 

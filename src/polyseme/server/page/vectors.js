@@ -7,9 +7,10 @@ const ALONE = new Map();
 /**
  * Read sentences.
  *
- * @returns {Promise<{text: string, words: string[], pieces: string[], known: boolean[],
- *   changed: number[]}[]>} for each sentence its words, the text between them (one piece more than
- *   words), and 1 - cosine of each word to the same word without any context.
+ * @returns {Promise<{text: string, words: string[], starts: number[], pieces: string[],
+ *   known: boolean[], changed: number[]}[]>} for each sentence its words, the code point at which
+ *   each starts, the text between them (one piece more than words), and 1 - cosine of each word to
+ *   the same word without any context.
  */
 export async function readSentences(sentences, signal) {
   const { texts } = await contextualize(sentences, signal);
@@ -18,6 +19,7 @@ export async function readSentences(sentences, signal) {
     text,
     words,
     known,
+    starts: spans.map(([start]) => start),
     pieces: between(text, spans),
     changed: words.map((word, i) => 1 - cosineOf(vectors[i], ALONE.get(word))),
   }));
