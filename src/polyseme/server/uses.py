@@ -40,7 +40,7 @@ def routes(serving: Serving) -> APIRouter:
     async def senses(request: Request) -> Response:
         """Show the senses of a word, as its occurrences fall apart."""
         body = await read(request, SensesRequest)
-        found = await _asked(lambda index: index.senses(body.word))
+        found = await _asked(lambda index: index.senses(body.word), slow=True)
         told = [sense.to_dict() for sense in found]
         for sense in told:
             sense["examples"] = [_without_path(example) for example in sense["examples"]]
@@ -51,18 +51,18 @@ def routes(serving: Serving) -> APIRouter:
     async def tag(request: Request) -> Response:
         """Show which of its senses each word has in new texts."""
         body = await read(request, TagRequest)
-        found = await _asked(lambda index: index.tag(body.texts, words=body.words))
+        found = await _asked(lambda index: index.tag(body.texts, words=body.words), slow=True)
         told = [[tag.to_dict() for tag in tags] for tags in found]
         return Response(dumps({"texts": told}), media_type="application/json")
 
-    async def _asked(ask: Callable[[Index], Result]) -> Result:
+    async def _asked(ask: Callable[[Index], Result], *, slow: bool = False) -> Result:
         index = serving.index
         if index is None:
             raise RequestError(
                 404, "this server has no index: polyseme serve --index INDEX", code="no_index"
             )
         try:
-            return await serving.aside(lambda: ask(index))
+            return await serving.aside(lambda: ask(index), slow=slow)
         except RequestError as error:
             message = error.message.replace(str(index.folder), "the index")
             raise RequestError(error.status, message) from None

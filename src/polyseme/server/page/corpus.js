@@ -33,8 +33,15 @@ export async function showCorpus(use, kind, change, signal) {
     el("strong", { dir: "auto" }, use.word),
     " in the corpus",
   );
+  const body = byId("corpus");
+  if (body.dataset.word !== use.word) {
+    body.replaceChildren(el("p", { class: "hint" }, "Looking \u2026"));
+    body.dataset.word = use.word;
+  }
   byId("corpus-kind").hidden = false;
   choice(byId("corpus-kind"), KINDS, kind, (value) => change({ corpus: value }));
+  const panel = byId("concordance");
+  panel.setAttribute("aria-busy", "true");
   try {
     const parts = kind === "synonyms" ? await synonyms(use, signal) : await uses(use, kind, signal);
     byId("corpus").replaceChildren(...parts);
@@ -42,6 +49,8 @@ export async function showCorpus(use, kind, change, signal) {
     // Not a failure: the corpus does not have the word, and the message says which it has.
     if (!(error instanceof Trouble) || error.status !== 422) throw error;
     byId("corpus").replaceChildren(el("p", { class: "hint" }, error.message));
+  } finally {
+    if (!signal.aborted) panel.removeAttribute("aria-busy");
   }
 }
 
