@@ -260,7 +260,7 @@ def test_metrics_count_requests_batches_and_words(model: Contextualizer) -> None
 
 def test_a_key_opens_everything_and_its_lack_only_health_and_ready(model: Contextualizer) -> None:
     with served(model, api_key="sesame") as client:
-        for path in ("/", "/docs", "/openapi.json", "/metrics", "/info", "/v1/models", "/nothing"):
+        for path in ("/docs", "/openapi.json", "/metrics", "/info", "/v1/models", "/nothing"):
             refused = client.get(path)
             assert error_of(refused, 401)["code"] == "invalid_api_key"
             assert "www-authenticate" in refused.headers
@@ -351,6 +351,9 @@ class FakeIndex:
     def synonyms(self, text: Any, word: Any, k: int = 10, **options: Any) -> list[Told]:
         return [occurrence("synonym", asked=[text, word, k, options])]
 
+    def tag(self, texts: Any, *, words: Any = None) -> list[list[Told]]:
+        return [[Told(word=word, start=0, number=1) for word in words] for _ in texts]
+
     def senses(self, word: str) -> list[Told]:
         sense = {"word": word, "number": 1, "name": "river", "label": "", "size": 2, "share": 1.0}
         return [Told(sense, marks=["river"], examples=[occurrence(word)])]
@@ -409,6 +412,20 @@ def test_senses_are_told_with_their_examples(searched: TestClient) -> None:
     told = searched.post("/senses", json={"word": "bank"}).json()
     assert (told["word"], told["senses"][0]["marks"]) == ("bank", ["river"])
     assert told["senses"][0]["examples"][0]["source"] == "a.txt"
+
+
+def test_texts_are_tagged_with_the_senses_of_words(searched: TestClient) -> None:
+    told = searched.post("/tag", json={"texts": ["the bank", "a bank"], "words": ["bank"]}).json()
+    assert told["texts"] == [[{"word": "bank", "start": 0, "number": 1}]] * 2
+
+
+def test_neighbours_are_those_of_the_library(client: TestClient, model: Contextualizer) -> None:
+    asked = {"text": "a piece of cake", "word": "cake", "rung": "static", "topn": 3}
+    told = client.post("/neighbours", json=asked).json()
+    near = model.static().most_similar("a piece of cake", "cake", topn=3)
+    assert [one["word"] for one in told["nearest"]] == [one.word for one in near]
+    assert (told["model"], told["rung"]) == ("small", "static")
+    error_of(client.post("/neighbours", json=asked | {"word": "pie"}), 422)
 
 
 def test_without_an_index_the_routes_on_it_say_so(client: TestClient) -> None:

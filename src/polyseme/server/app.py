@@ -13,10 +13,10 @@ from starlette.responses import FileResponse, HTMLResponse, Response
 from starlette.routing import Route
 
 from polyseme import __version__
-from polyseme.server import openai, state, uses, words
+from polyseme.server import neighbours, openai, state, uses, words
 from polyseme.server.bodies import describe
 from polyseme.server.errors import RequestError
-from polyseme.server.guard import Guard
+from polyseme.server.guard import OPEN, Guard
 from polyseme.server.reference import reference
 from polyseme.server.schemas import ErrorAnswer
 from polyseme.server.serving import Index, Serving
@@ -48,6 +48,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 _PAGE_HEADERS = {
     "content-security-policy": "default-src 'self'; img-src 'self' data:; base-uri 'none'; "
     "form-action 'self'; frame-ancestors 'none'",
+    "cache-control": "no-cache",  # else a browser may mix files of two versions
     "referrer-policy": "no-referrer",
     "x-content-type-options": "nosniff",
 }
@@ -89,23 +90,32 @@ def create_app(
         responses=_ERRORS,
     )
     app.state.serving = serving
-    for module in (words, uses, openai, state):
+    for module in (words, neighbours, uses, openai, state):
         app.include_router(module.routes(serving))
     described = describe(app, key=serving.settings.api_key is not None)
-    app.router.routes.extend(_pages(reference(described)))
+    files = list(_page_files())
+    app.router.routes.extend([*files, _docs(reference(described))])
     app.add_exception_handler(RequestError, _request_error)
     app.add_exception_handler(HTTPException, _http_error)
-    app.add_middleware(Guard, settings=serving.settings, metrics=serving.metrics)
+    app.add_middleware(
+        Guard,
+        settings=serving.settings,
+        metrics=serving.metrics,
+        # The page asks for the key itself, which it needs for all that it shows.
+        open_paths=OPEN.union(route.path for route in files),
+    )
     return app
 
 
-def _pages(docs: str) -> Iterator[Route]:
-    """A route for /docs, and for each file that is there now: no path can lead elsewhere."""
-
+def _docs(docs: str) -> Route:
     async def shown(request: Request) -> Response:
         return HTMLResponse(docs, headers=_PAGE_HEADERS)
 
-    yield Route("/docs", shown)
+    return Route("/docs", shown)
+
+
+def _page_files() -> Iterator[Route]:
+    """A route for each file of the page that is there now: no path can lead elsewhere."""
     for file in sorted(path for path in PAGE.rglob("*") if path.is_file()):
 
         async def sent(request: Request, file: Path = file) -> Response:

@@ -23,8 +23,10 @@ _BODIES: tuple[type[schemas.Request], ...] = (
     schemas.ContextualizeRequest,
     schemas.ExplainRequest,
     schemas.CompareRequest,
+    schemas.NeighboursRequest,
     schemas.SearchRequest,
     schemas.SensesRequest,
+    schemas.TagRequest,
     schemas.EmbeddingsRequest,
 )
 

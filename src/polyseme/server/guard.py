@@ -42,10 +42,18 @@ class Guard:
         app: what is guarded.
         settings: the key and the limits.
         metrics: is told of every request.
+        open_paths: that need no key.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        settings: Settings,
+        metrics: Metrics,
+        open_paths: frozenset[str] = OPEN,
+    ) -> None:
         self._app = app
+        self._open = open_paths
         self._settings = settings
         self._metrics = metrics
         self._key = settings.api_key.strip().encode() if settings.api_key else None
@@ -92,7 +100,7 @@ class Guard:
         headers = dict(scope["headers"])
         if self._settings.hosts is not None:
             check_host(headers.get(b"host", b""), self._settings.hosts)
-        if self._key is not None and scope["path"] not in OPEN:
+        if self._key is not None and scope["path"] not in self._open:
             check_key(headers.get(b"authorization", b""), self._key)
         if scope["method"] != "POST":
             answer.has_body = True

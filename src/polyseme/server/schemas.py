@@ -191,6 +191,31 @@ class CompareAnswer(BaseModel):
     rungs: list[RungOfComparison]
 
 
+class NeighboursRequest(Request):
+    """A word of a text, whose nearest words are looked for."""
+
+    text: Text
+    word: Annotated[
+        str | int, Field(description="The word, or its position where it occurs more than once.")
+    ]
+    rung: Rung = None
+    topn: Annotated[int, Field(ge=1, le=50, description="How many words.")] = 10
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"text": "We sat on the bank of the river", "word": "bank", "topn": 5}]
+        }
+    )
+
+
+class NeighboursAnswer(BaseModel):
+    """The words of the vocabulary that are nearest to a word as it is meant in its text."""
+
+    model: str
+    rung: str
+    nearest: list[NearWord]
+
+
 class SearchRequest(Request):
     """A word of a text, whose other uses are looked for in the index."""
 
@@ -263,6 +288,38 @@ class SensesAnswer(BaseModel):
 
     word: str
     senses: list[SenseOfWord]
+
+
+class TagRequest(Request):
+    """Texts whose words are told apart by sense."""
+
+    texts: Annotated[list[Text], Field(min_length=1, max_length=256)]
+    words: Annotated[
+        list[str] | None,
+        Field(min_length=1, max_length=256, description="Those with labelled senses if null."),
+    ] = None
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"texts": ["The bank lent money"], "words": ["bank"]}]}
+    )
+
+
+class TagOfWord(BaseModel):
+    """The sense of a word in a text; see ``polyseme.senses.Tag``."""
+
+    word: str
+    start: int
+    end: int
+    number: int
+    sense: str
+    score: float
+    margin: float
+
+
+class TagAnswer(BaseModel):
+    """The tags of each text."""
+
+    texts: list[list[TagOfWord]]
 
 
 class EmbeddingsRequest(Request):

@@ -98,9 +98,14 @@ class Index(Protocol):
     def senses(self, word: str) -> Sequence[Told]:
         """The senses of a word."""
 
+    def tag(
+        self, texts: Sequence[Text], *, words: Iterable[str] | None = ...
+    ) -> Sequence[Sequence[Told]]:
+        """The senses that words have in new texts."""
+
 
 class Told(Protocol):
-    """An occurrence or a sense."""
+    """An occurrence, a sense or a tag."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON takes it."""
@@ -138,6 +143,7 @@ class Serving:
         }
         self.ready = False
         self._aside = ThreadPoolExecutor(1, thread_name_prefix="polyseme-aside")
+        self._slow = ThreadPoolExecutor(1, thread_name_prefix="polyseme-slow")
 
     async def warm_up(self) -> None:
         """Do once what takes longer the first time: imports, kernels that are compiled."""
@@ -145,14 +151,17 @@ class Serving:
         with suppress(RequestError):  # without pyarrow there is nothing to import
             arrow_stream(docs)
 
-    async def aside(self, function: Callable[[], Result]) -> Result:
+    async def aside(self, function: Callable[[], Result], *, slow: bool = False) -> Result:
         """The result of work that is not batched, one at a time in a thread of its own.
+
+        What may take long, such as a vocabulary's vectors, has another thread than what does not.
 
         Raises:
             RequestError: the function finds the request wrong.
         """
         loop = asyncio.get_running_loop()
-        result = await loop.run_in_executor(self._aside, _result_or_error, function)
+        thread = self._slow if slow else self._aside
+        result = await loop.run_in_executor(thread, _result_or_error, function)
         if isinstance(result, (LookupError, ValueError)):
             raise refused(result)
         if isinstance(result, Exception):
@@ -163,6 +172,7 @@ class Serving:
         """Let the threads end."""
         self.batches.close()
         self._aside.shutdown(wait=True)
+        self._slow.shutdown(wait=True)
 
 
 def _result_or_error(function: Callable[[], Result]) -> Result | Exception:

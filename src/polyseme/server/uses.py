@@ -1,4 +1,4 @@
-"""Routes on an index of word occurrences: /search and /senses."""
+"""Routes on an index of word occurrences: /search, /senses and /tag."""
 
 from __future__ import annotations
 
@@ -12,7 +12,14 @@ from starlette.responses import Response
 from polyseme.server.answers import dumps
 from polyseme.server.bodies import read, takes
 from polyseme.server.errors import RequestError
-from polyseme.server.schemas import SearchAnswer, SearchRequest, SensesAnswer, SensesRequest
+from polyseme.server.schemas import (
+    SearchAnswer,
+    SearchRequest,
+    SensesAnswer,
+    SensesRequest,
+    TagAnswer,
+    TagRequest,
+)
 from polyseme.server.serving import Index, Serving
 
 Result = TypeVar("Result")
@@ -33,21 +40,29 @@ def routes(serving: Serving) -> APIRouter:
     async def senses(request: Request) -> Response:
         """Show the senses of a word, as its occurrences fall apart."""
         body = await read(request, SensesRequest)
-        found = await _asked(lambda index: index.senses(body.word))
+        found = await _asked(lambda index: index.senses(body.word), slow=True)
         told = [sense.to_dict() for sense in found]
         for sense in told:
             sense["examples"] = [_without_path(example) for example in sense["examples"]]
         answer = {"word": body.word, "senses": told}
         return Response(dumps(answer), media_type="application/json")
 
-    async def _asked(ask: Callable[[Index], Result]) -> Result:
+    @router.post("/tag", response_model=TagAnswer, openapi_extra=takes(TagRequest))
+    async def tag(request: Request) -> Response:
+        """Show which of its senses each word has in new texts."""
+        body = await read(request, TagRequest)
+        found = await _asked(lambda index: index.tag(body.texts, words=body.words), slow=True)
+        told = [[tag.to_dict() for tag in tags] for tags in found]
+        return Response(dumps({"texts": told}), media_type="application/json")
+
+    async def _asked(ask: Callable[[Index], Result], *, slow: bool = False) -> Result:
         index = serving.index
         if index is None:
             raise RequestError(
                 404, "this server has no index: polyseme serve --index INDEX", code="no_index"
             )
         try:
-            return await serving.aside(lambda: ask(index))
+            return await serving.aside(lambda: ask(index), slow=slow)
         except RequestError as error:
             message = error.message.replace(str(index.folder), "the index")
             raise RequestError(error.status, message) from None

@@ -66,7 +66,7 @@ def routes(serving: Serving) -> APIRouter:
     async def compare_uses(request: Request) -> Response:
         """Hold a word's uses against each other: static, parameter-free, and by the model."""
         body = await read(request, CompareRequest)
-        found = await serving.aside(lambda: _compared(serving, body))
+        found = await serving.aside(lambda: _compared(serving, body), slow=body.nearest > 0)
         return Response(dumps(found), media_type="application/json")
 
     return router

@@ -1,0 +1,269 @@
+// The page: what is written, which word is chosen, and what the server says of it.
+
+import { hideCorpus, showCorpus } from "./corpus.js";
+import { byId, el } from "./dom.js";
+import { showDistance, showNearest } from "./moved.js";
+import { markWord, showSentences } from "./sentences.js";
+import { ask, latest, Trouble } from "./server.js";
+import { EXAMPLES, exampleState, fromFragment, sentencesOf, toFragment } from "./state.js";
+import { showThemeButton } from "./tools.js";
+import { placePoints, showUses } from "./uses.js";
+import { readSentences } from "./vectors.js";
+import { showSwitches, showWeights, told } from "./weights.js";
+
+const PAUSE = 250; // milliseconds after a key, before the sentences are read
+const NEAREST = 8;
+
+let info = null;
+let rungs = [];
+let state = null;
+let sentences = [];
+
+start();
+
+async function start() {
+  showThemeButton();
+  showExamples();
+  byId("text").addEventListener("input", onInput);
+  byId("link").addEventListener("click", copyLink);
+  window.addEventListener("hashchange", () => adopt(fromFragment(location.hash)));
+  await trying(async () => {
+    info = await ask("info");
+    rungs = ["static", "parameter-free", info.rung].filter((rung, i, all) => all.indexOf(rung) === i);
+    const shape = info.layers ? `${info.layers} × ${info.heads} heads, ` : "";
+    byId("served").textContent = `${info.model} · ${info.rung}, ${shape}${info.dim} numbers a word`;
+    adopt(fromFragment(location.hash) ?? exampleState(EXAMPLES[0]));
+  }, start);
+}
+
+/** Take over a whole state: an example, a link, or none. */
+function adopt(given) {
+  if (given === null || info === null) return;
+  if (state !== null && toFragment(given) === toFragment(state)) return;
+  const isRung = rungs.slice(0, -1).includes(given.rung);
+  state = { ...given, rung: isRung ? given.rung : null };
+  byId("text").value = state.text;
+  fit();
+  read();
+}
+
+let typing = null;
+
+function onInput() {
+  state.text = byId("text").value;
+  byId("examples").value = "";
+  fit();
+  clearTimeout(typing);
+  typing = setTimeout(read, PAUSE);
+}
+
+const reading = latest(async (signal) => {
+  const all = sentencesOf(state.text);
+  const most = info.limits.sentences;
+  byId("unread").textContent =
+    all.length > most ? `Read: the first ${most} of ${all.length} sentences.` : "";
+  const before = sentences[state.sentence]?.words[state.position];
+  sentences = all.length ? await readSentences(all.slice(0, most), signal) : [];
+  keepWord(before);
+  showSentences(sentences, choose);
+  byId("shade").textContent = sentences.some(({ changed }) => changed.some((part) => part > 0.01))
+    ? "the stronger its line, the more a word is changed by its sentence"
+    : "";
+  await refresh();
+});
+
+const read = () => trying(reading, read);
+
+/** Stay on the word that was chosen while the text around it changes. */
+function keepWord(word) {
+  const filled = sentences.findIndex(({ words }) => words.length > 0);
+  if (!sentences[state.sentence]?.words.length) {
+    state.sentence = Math.max(filled, 0);
+  }
+  const words = sentences[state.sentence]?.words ?? [];
+  if (word !== undefined && words[state.position] !== word && words.includes(word)) {
+    state.position = words.indexOf(word);
+  }
+  state.position = Math.max(0, Math.min(state.position, words.length - 1));
+}
+
+function choose(sentence, position) {
+  change({ sentence, position });
+}
+
+/** Change what is seen of the same text. */
+function change(changes) {
+  Object.assign(state, changes);
+  if (Object.keys(changes).join() === "when") {
+    placePoints(state.when);
+    remember();
+  } else {
+    refresh();
+  }
+}
+
+function remember() {
+  history.replaceState(null, "", toFragment(state));
+}
+
+async function refresh() {
+  remember();
+  const sentence = sentences[state.sentence];
+  const there = Boolean(sentence?.words.length);
+  for (const id of ["weights", "moved", "uses"]) byId(id).hidden = !there;
+  if (!there) {
+    hideCorpus();
+    return;
+  }
+  const word = sentence.words[state.position];
+  document.title = `${word} · polyseme`;
+  markWord(state, usesOf(word));
+  await Promise.all([
+    trying(explaining, refresh),
+    trying(comparing, refresh),
+    trying(nearing, refresh),
+    trying(searching, refresh),
+  ]);
+}
+
+const explaining = latest(async (signal) => {
+  const { text, changed } = sentences[state.sentence];
+  const matrices = state.view === "heat" && state.layer !== null;
+  const asked = { text, word: state.position, rung: state.rung, matrices };
+  const found = await busy("weights", ask("explain", asked, { signal, onWait: sayBusy }));
+  const layers = found.layer_weights.length;
+  if (state.layer !== null && state.layer > layers) state.layer = null;
+  showSwitches(state, rungs, { layers, heads: found.layer_weights[0]?.length ?? 0 }, change);
+  showWeights(state, found, (position) => choose(state.sentence, position));
+  showDistance(found, state.rung === null ? changed[state.position] : null);
+  say(told(found, state));
+});
+
+const comparing = latest(async (signal) => {
+  const word = sentences[state.sentence].words[state.position];
+  const uses = usesOf(word);
+  const numbers = [...new Set(uses.map((use) => use.sentence))];
+  const asked = { word, sentences: numbers.map((i) => sentences[i].text) };
+  const compared = await busy("uses", ask("compare", asked, { signal, onWait: sayBusy }));
+  const shown = compared.uses.map((use) => ({ ...use, sentence: numbers[use.sentence] }));
+  const named = shown.map((use, i) => {
+    const own = shown.filter((other) => other.sentence === use.sentence);
+    const letter = own.length > 1 ? String.fromCharCode(97 + own.indexOf(use)) : "";
+    return { ...use, name: `${use.sentence + 1}${letter}`, text: sentences[use.sentence].text, i };
+  });
+  const chosen = named.findIndex(
+    (use) => use.sentence === state.sentence && use.position === state.position,
+  );
+  showUses({ ...compared, word, uses: named }, chosen, state.when, change);
+});
+
+const nearing = latest(async (signal) => {
+  const { text, known } = sentences[state.sentence];
+  const rung = state.rung ?? rungs.at(-1);
+  if (!known[state.position]) {
+    showNearest(rung, null, null, "The model does not know this word.");
+    return;
+  }
+  showNearest(rung, null, null);
+  const waits = () =>
+    showNearest(rung, null, null, "The vocabulary is being computed, once …");
+  const near = async (given) => {
+    const asked = { text, word: state.position, rung: given, topn: NEAREST };
+    const answer = await ask("neighbours", asked, { signal, slow: true, onWait: waits });
+    return answer.nearest;
+  };
+  const before = await near("static");
+  showNearest(rung, before, null);
+  if (rung !== "static") showNearest(rung, before, await near(state.rung));
+});
+
+const searching = latest(async (signal) => {
+  if (info.index === null) {
+    hideCorpus("No index is served: start the server with one to see the word's senses in a corpus.");
+    return;
+  }
+  const { text, words, starts } = sentences[state.sentence];
+  const { position } = state;
+  const use = { text, position, word: words[position], start: starts[position] };
+  await showCorpus(use, state.corpus, change, signal);
+});
+
+/** Every place at which a word stands, whatever the case of its letters. */
+function usesOf(word) {
+  const own = word.toLowerCase();
+  return sentences.flatMap(({ words }, sentence) =>
+    words.flatMap((other, position) =>
+      other.toLowerCase() === own ? [{ sentence, position }] : [],
+    ),
+  );
+}
+
+/** Do something; if it fails, say so, with a button that tries again. */
+async function trying(work, again) {
+  const trouble = byId("trouble");
+  try {
+    await work();
+    if (trouble.dataset.of === again.name) trouble.replaceChildren();
+  } catch (error) {
+    if (!(error instanceof Trouble)) throw error;
+    trouble.dataset.of = again.name;
+    const retry = () => {
+      trouble.replaceChildren();
+      again();
+    };
+    trouble.replaceChildren(
+      el(
+        "p",
+        { class: "trouble" },
+        el("span", {}, error.message),
+        el("button", { type: "button", onclick: retry }, "Try again"),
+      ),
+    );
+  }
+}
+
+/** Say that a panel is at work, until it is not. */
+async function busy(id, answer) {
+  const panel = byId(id);
+  panel.setAttribute("aria-busy", "true");
+  try {
+    return await answer;
+  } finally {
+    panel.removeAttribute("aria-busy");
+  }
+}
+
+function say(text) {
+  byId("said").textContent = text;
+}
+
+const sayBusy = () => say("The server is busy. Trying again.");
+
+function showExamples() {
+  const select = byId("examples");
+  select.append(...EXAMPLES.map(({ name }, i) => el("option", { value: i }, name)));
+  select.addEventListener("change", () => {
+    if (select.value !== "") adopt({ ...exampleState(EXAMPLES[select.value]), view: state.view });
+  });
+}
+
+/** Make the field as high as its text. */
+function fit() {
+  const field = byId("text");
+  field.style.setProperty("height", "auto");
+  field.style.setProperty("height", `${field.scrollHeight + 2}px`);
+}
+
+async function copyLink() {
+  remember();
+  const button = byId("link");
+  try {
+    await navigator.clipboard.writeText(location.href);
+    button.textContent = "Copied";
+  } catch {
+    button.textContent = "It is in the address bar";
+  }
+  setTimeout(() => {
+    button.textContent = "Copy link";
+  }, 2000);
+}
