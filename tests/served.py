@@ -12,13 +12,13 @@ from polyseme.contextualizer import Contextualizer
 
 
 @contextmanager
-def running(model: Contextualizer, **settings: Any) -> Iterator[str]:
-    """Serve a model from a thread, on the loopback; the URL."""
+def running(model: Contextualizer, index: Any = None, **settings: Any) -> Iterator[str]:
+    """Serve a model, and an index, from a thread, on the loopback; the URL."""
     from polyseme.server import Settings
     from polyseme.server.running import listen, server
 
     with listen("127.0.0.1", 0) as bound:
-        at_work = server(model, Settings(**settings))
+        at_work = server(model, Settings(**settings), index)
         thread = threading.Thread(target=at_work.run, kwargs={"sockets": [bound]})
         thread.start()
         try:

@@ -9,7 +9,7 @@ import { EXAMPLES, exampleState, fromFragment, sentencesOf, toFragment } from ".
 import { showThemeButton } from "./tools.js";
 import { placePoints, showUses } from "./uses.js";
 import { readSentences } from "./vectors.js";
-import { showSwitches, showWeights, told } from "./weights.js";
+import { showSwitches, showUnexplained, showWeights, told } from "./weights.js";
 
 const PAUSE = 250; // milliseconds after a key, before the sentences are read
 const NEAREST = 8;
@@ -32,7 +32,9 @@ async function start() {
     rungs = ["static", "parameter-free", info.rung].filter((rung, i, all) => all.indexOf(rung) === i);
     const shape = info.layers ? `${info.layers} × ${info.heads} heads, ` : "";
     byId("served").textContent = `${info.model} · ${info.rung}, ${shape}${info.dim} numbers a word`;
-    adopt(fromFragment(location.hash) ?? exampleState(EXAMPLES[0]));
+    const typed = byId("text").value;
+    const first = typed.trim() ? { text: typed, word: [0, 0] } : EXAMPLES[0];
+    adopt(fromFragment(location.hash) ?? exampleState(first));
   }, start);
 }
 
@@ -50,6 +52,7 @@ function adopt(given) {
 let typing = null;
 
 function onInput() {
+  if (state === null) return; // start() finds it
   state.text = byId("text").value;
   byId("examples").value = "";
   fit();
@@ -130,10 +133,19 @@ const explaining = latest(async (signal) => {
   const { text, changed } = sentences[state.sentence];
   const matrices = state.view === "heat" && state.layer !== null;
   const asked = { text, word: state.position, rung: state.rung, matrices };
-  const found = await busy("weights", ask("explain", asked, { signal, onWait: sayBusy }));
-  const layers = found.layer_weights.length;
-  if (state.layer !== null && state.layer > layers) state.layer = null;
-  showSwitches(state, rungs, { layers, heads: found.layer_weights[0]?.length ?? 0 }, change);
+  let found = null;
+  try {
+    found = await busy("weights", ask("explain", asked, { signal, onWait: sayBusy }));
+  } catch (error) {
+    if (!(error instanceof Trouble) || !error.isLasting) throw error;
+    showUnexplained(error.message);
+    byId("moved").hidden = true;
+    return;
+  }
+  const [layers, heads] = [found.layer_weights.length, found.layer_weights[0]?.length ?? 0];
+  if (state.layer > layers) Object.assign(state, { layer: null, head: null });
+  if (state.head > heads) state.head = null;
+  showSwitches(state, rungs, { layers, heads }, change);
   showWeights(state, found, (position) => choose(state.sentence, position));
   showDistance(found, state.rung === null ? changed[state.position] : null);
   say(told(found, state));
@@ -216,7 +228,7 @@ async function trying(work, again) {
         "p",
         { class: "trouble" },
         el("span", {}, error.message),
-        el("button", { type: "button", onclick: retry }, "Try again"),
+        error.isLasting ? "" : el("button", { type: "button", onclick: retry }, "Try again"),
       ),
     );
   }
