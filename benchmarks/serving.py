@@ -37,10 +37,11 @@ FORMS = {
 
 
 @contextmanager
-def served(options: list[str]) -> Iterator[tuple[int, int]]:
+def served(options: list[str], threads: int | None) -> Iterator[tuple[int, int]]:
     """The port and the process id of a server."""
+    environment = os.environ | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
     command = [sys.executable, "-m", "polyseme", "serve", "--port", "0", *options]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
     try:
         assert process.stderr is not None
         line = process.stderr.readline()
@@ -215,13 +216,14 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement")
     parser.add_argument("--rounds", type=int, default=3, help="the median is printed")
+    parser.add_argument("--threads", type=int, help="that the server computes with")
     parser.add_argument("options", nargs="*", help="for polyseme serve, after --")
     given = parser.parse_args()
     texts = sentences(1024)
 
     with (
         ProcessPoolExecutor(1, mp_context=get_context("spawn")) as other,
-        served(given.options) as (port, pid),
+        served(given.options, given.threads) as (port, pid),
     ):
 
         def closed(form: str, size: int, clients: int) -> Found:

@@ -12,8 +12,8 @@ from polyseme.contextualizer import Contextualizer
 
 
 @contextmanager
-def running(model: Contextualizer, index: Any = None, **settings: Any) -> Iterator[str]:
-    """Serve a model, and an index, from a thread, on the loopback; the URL."""
+def running(model: Contextualizer, *, index: Any = None, **settings: Any) -> Iterator[str]:
+    """Serve a model from a thread, on the loopback; the URL."""
     from polyseme.server import Settings
     from polyseme.server.running import listen, server
 

@@ -169,7 +169,7 @@ def test_numpy_and_torch_run_the_same_encoder(kind: str) -> None:
 
 
 @given(lengths=st.lists(st.integers(0, 30), max_size=20), batch_tokens=st.integers(1, 100))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_steps_hold_every_text_once_and_are_no_larger_than_asked(
     lengths: list[int], batch_tokens: int
 ) -> None:

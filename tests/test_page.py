@@ -101,7 +101,7 @@ def address(model: Contextualizer) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def with_index(model: Contextualizer) -> Iterator[str]:
-    with running(model, FakeIndex()) as url:
+    with running(model, index=FakeIndex()) as url:
         yield url
 
 

@@ -292,6 +292,9 @@ def test_a_body_above_the_limit_is_refused_whether_it_says_so_or_not(
         large = json.dumps({"texts": ["a" * 100]}).encode()
         as_json = {"content-type": "application/json"}
         error_of(client.post("/contextualize", content=large, headers=as_json), 413)
+        for said, status in (("9" * 5000, 413), ("-1", 400), ("1_0", 400)):
+            lying = as_json | {"content-length": said}
+            error_of(client.post("/contextualize", content=b"", headers=lying), status)
 
         def pieces() -> Iterator[bytes]:
             yield from (large[i : i + 10] for i in range(0, len(large), 10))
@@ -381,6 +384,28 @@ def test_a_search_reaches_the_index_and_tells_no_path(searched: TestClient) -> N
     assert error_of(told, 422)["message"] == "'pear' does not occur in the index; it has 'pea'"
     error_of(searched.post("/search", json=asked | {"words": ["bank"]}), 422)
     error_of(searched.post("/search", json=asked | {"k": 201}), 422)
+
+
+def test_a_real_index_answers_as_described(tmp_path: Path) -> None:
+    pytest.importorskip("lancedb", reason="needs the extra `search`")
+    pytest.importorskip("sklearn", reason="needs the extra `search`")
+    from polyseme.senses import SenseIndex, build_index
+    from polyseme.server.schemas import SearchAnswer, SensesAnswer
+
+    notes = tmp_path / "notes.txt"
+    notes.write_text("We sat on the bank of the river.\nMy bank raised its rates.\n")
+    bundled = polyseme.load()
+    build_index(notes, tmp_path / "index", model=bundled)
+    client = TestClient(create_app(bundled, index=SenseIndex.open(tmp_path / "index", bundled)))
+    asked = {"text": "The bank lends money", "word": "bank"}
+    told = SearchAnswer.model_validate_json(client.post("/search", json=asked).content)
+    assert [found.line for found in told.occurrences] == [2, 1]
+    assert told.occurrences[0].source == "notes.txt"
+    senses = SensesAnswer.model_validate_json(client.post("/senses", json={"word": "bank"}).content)
+    assert sum(sense.size for sense in senses.senses) == 2
+    everything = client.get("/info").text + client.post("/senses", json={"word": "bnak"}).text
+    assert str(tmp_path) not in everything
+    assert "'bank'" in everything
 
 
 def test_senses_are_told_with_their_examples(searched: TestClient) -> None:

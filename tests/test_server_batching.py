@@ -64,26 +64,27 @@ def run(most: int, requests: list[tuple[Lengths, list[str]]]) -> tuple[Counting,
 
 
 def test_what_waits_is_computed_together_and_each_gets_its_own() -> None:
-    model, answers = run(100, [(Lengths(), ["a", "bb"]), (Lengths(), []), (Lengths(), ["ccc"])])
+    model, answers = run(1000, [(Lengths(), ["a", "bb"]), (Lengths(), []), (Lengths(), ["ccc"])])
     assert model.batches == [["first"], ["a", "bb", "ccc"]]
     assert answers == [[5], [1, 2], [], [3]]
 
 
 def test_only_equal_work_is_joined() -> None:
     model, answers = run(
-        100, [(Lengths("x"), ["a"]), (Lengths("y"), ["bb"]), (Lengths("x"), ["ccc"])]
+        1000, [(Lengths("x"), ["a"]), (Lengths("y"), ["bb"]), (Lengths("x"), ["ccc"])]
     )
     assert model.batches == [["first"], ["a", "ccc"], ["bb"]]
     assert answers == [[5], [1], [2], [3]]
 
 
 def test_a_batch_is_bounded_but_for_a_request_that_is_larger_by_itself() -> None:
-    model, _ = run(4, [(Lengths(), ["aaa"]), (Lengths(), ["bbbbbbb"]), (Lengths(), ["c"])])
-    assert model.batches == [["first"], ["aaa", "c"], ["bbbbbbb"]]
+    long, longer = "b" * 100, "c" * 1000
+    model, _ = run(200, [(Lengths(), ["a"]), (Lengths(), [longer]), (Lengths(), [long])])
+    assert model.batches == [["first"], ["a", long], [longer]]
 
 
 def test_a_request_that_fails_fails_alone() -> None:
-    _, answers = run(100, [(Lengths(), ["a"]), (Lengths(), ["bad"]), (Lengths(), ["ccc"])])
+    _, answers = run(1000, [(Lengths(), ["a"]), (Lengths(), ["bad"]), (Lengths(), ["ccc"])])
     assert answers[1] == [1] and answers[3] == [3]
     assert isinstance(answers[2], ValueError)
 
@@ -104,7 +105,7 @@ def test_who_has_given_up_is_not_computed() -> None:
             await impatient
 
     model = Counting()
-    batcher = Batcher(model, 100)  # type: ignore[arg-type]
+    batcher = Batcher(model, 1000)  # type: ignore[arg-type]
     asyncio.run(main())
     batcher.close()
     assert model.batches == [["first"], ["here"]]

@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -199,6 +199,42 @@ def test_a_body_that_does_not_come_is_given_up(model: Contextualizer) -> None:
         assert raw(url, head + b'{"texts"').startswith(b"HTTP/1.1 408 ")
 
 
+def test_a_head_without_end_is_given_up(
+    model: Contextualizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("polyseme.server.connection.MOST_SECONDS", 0.3)
+    with running(model) as url:
+        for head in (b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 20_000, b"GET /" + b"a" * 200_000):
+            with suppress(ConnectionError):
+                assert raw(url, head, then=b"a", after=0.1)[:13] in (b"", b"HTTP/1.1 400 ")
+        for part in (b"", b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\n\r\nGET"):
+            began = time.monotonic()
+            with suppress(ConnectionError):
+                assert raw(url, part).count(b"HTTP/1.1 ") == part.count(b"\r\n\r\n")
+            assert time.monotonic() - began < 20
+        assert ask(url, "/health")[0] == 200
+
+
+def test_a_reader_who_does_not_read_is_cut_off(model: Contextualizer) -> None:
+    body = json.dumps({"texts": ["a " * 50_000]}).encode()
+    head = b"POST /contextualize HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n"
+    head += b"content-type: application/json\r\n\r\n"
+    with running(model, timeout=3.0) as url:
+        parts = urlsplit(url)
+        with socket.create_connection((parts.hostname, parts.port)) as connection:
+            connection.sendall(head % len(body) + body)
+            deadline = time.monotonic() + 30
+            while b"accepted_requests 1.0" not in raw(url, METRICS):
+                assert time.monotonic() < deadline
+            while b"accepted_requests 0.0" not in raw(url, METRICS):
+                assert time.monotonic() < deadline
+            found = 0
+            with suppress(ConnectionError):
+                while part := connection.recv(1 << 20):
+                    found += len(part)
+        assert found < 50_000 * 16 * 8, "the whole answer was kept for it"
+
+
 def test_nonsense_on_the_wire_does_no_harm(model: Contextualizer) -> None:
     with running(model) as url:
         for nonsense in (b"\x16\x03\x01\x02\x00\x01\x00", b"GET / HTTP/9\r\n\r\n", b"A" * 100_000):
@@ -259,9 +295,8 @@ def test_a_port_that_is_taken_is_an_error_in_one_line(folder: Path) -> None:
 
 
 def test_without_a_key_a_process_answers_to_names_of_this_machine_alone(folder: Path) -> None:
-    with process(folder) as (_, url):
-        assert ask(url, "/info", host="evil.example")[0] == 421
     with process(folder, "--allow-host", "words.example") as (_, url):
+        assert ask(url, "/info", host="evil.example")[0] == 421
         assert ask(url, "/info", host="words.example:80")[0] == 200
     os.environ["POLYSEME_API_KEY"] = "sesame"
     try:
@@ -271,6 +306,25 @@ def test_without_a_key_a_process_answers_to_names_of_this_machine_alone(folder: 
             assert ask(url, "/info", host="words.example", authorization=key)[0] == 200
     finally:
         del os.environ["POLYSEME_API_KEY"]
+
+
+def test_only_loopback_addresses_are_taken_for_this_machine_alone() -> None:
+    from polyseme.server.running import is_loopback
+
+    for host in ("127.0.0.1", "127.1.2.3", "::1"):
+        assert is_loopback(Bound(host))  # type: ignore[arg-type]
+    for host in ("0.0.0.0", "::", "192.168.1.127", "::ffff:127.0.0.1"):
+        assert not is_loopback(Bound(host))  # type: ignore[arg-type]
+
+
+class Bound:
+    """A socket with an address."""
+
+    def __init__(self, host: str) -> None:
+        self.host = host
+
+    def getsockname(self) -> tuple[str, int]:
+        return self.host, 8000
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")

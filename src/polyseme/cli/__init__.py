@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-from polyseme.cli import commands, corpus, evaluate, export, serve, tasks, train
+from polyseme.cli import commands, corpus, evaluate, export, senses, serve, tasks, train
 from polyseme.cli.app import app
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "evaluate",
     "export",
     "main",
+    "senses",
     "serve",
     "tasks",
     "train",

@@ -140,10 +140,10 @@ def corpus(
     if whole_files and form not in (None, CorpusForm.TXT, CorpusForm.WHOLE):
         raise typer.BadParameter("is for files of text", param_hint="--whole-files")
     csv.field_size_limit(LONGEST_FIELD)
-    wanted = Wanted(by.value, store.value, _words(words, vocab), dim, normalize or None)
+    wanted = Wanted(by.value, store.value, words_of(words, vocab), dim, normalize or None)
     options: dict[str, Any] = {
         "wanted": wanted,
-        "keep": _listed(keep),
+        "keep": listed(keep),
         "column": column,
         "form": "whole" if whole_files else form and form.value,
         "skip_unknown": skip_unknown,
@@ -153,7 +153,7 @@ def corpus(
         found = estimate(files, model=opened, **options)
         typer.echo(
             f"{found.files:,} files, about {found.rows:,} rows: {found.vectors:,} vectors, "
-            f"{_size(found.bytes)}, {_duration(found.seconds)} "
+            f"{size(found.bytes)}, {duration(found.seconds)} "
             f"({found.words_per_second:,.0f} words/s)\n"
             f"by a sample of {found.sampled:,} rows, of which {found.rejects:,} can't be used"
         )
@@ -190,8 +190,8 @@ def _tell(ctx: typer.Context, summary: Summary) -> None:
     speed = summary.new_words / summary.seconds
     ctx.obj.note(
         f"{summary.rows:,} rows, {summary.vectors:,} vectors in {summary.folder} "
-        f"({summary.shards:,} parts, {_size(summary.bytes)}); {summary.new_shards:,} new parts in "
-        f"{_duration(summary.seconds)}, {speed:,.0f} words/s"
+        f"({summary.shards:,} parts, {size(summary.bytes)}); {summary.new_shards:,} new parts in "
+        f"{duration(summary.seconds)}, {speed:,.0f} words/s"
     )
     if summary.rejects:
         ctx.obj.note(f"{summary.rejects:,} rows were rejected: {summary.folder}/rejects.jsonl")
@@ -213,30 +213,34 @@ def _log(shard: Shard, seconds: float) -> None:
     sys.stderr.flush()
 
 
-def _words(words: str, vocab: str | None) -> frozenset[str] | None:
+def words_of(words: str, vocab: str | None) -> frozenset[str] | None:
+    """The words of --words or of the file of --vocab; None without both."""
     from polyseme.files import source
 
     if vocab is None:
-        return frozenset(_listed(words)) if words else None
+        return frozenset(listed(words)) if words else None
     if words:
         raise typer.BadParameter("give this or --words", param_hint="--vocab")
     lines = (str(line).strip() for line in source(vocab, "txt", "word").texts())
     return frozenset(line for line in lines if line)
 
 
-def _listed(names: str) -> tuple[str, ...]:
+def listed(names: str) -> tuple[str, ...]:
+    """The names in a list with commas."""
     return tuple(name.strip() for name in names.split(",") if name.strip())
 
 
-def _size(size: float) -> str:
+def size(number: float) -> str:
+    """Bytes, in the unit that suits them."""
     for unit in ("bytes", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:,.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:,.1f} TB"
+        if number < 1000:
+            return f"{number:,.0f} {unit}" if unit == "bytes" else f"{number:.1f} {unit}"
+        number /= 1000
+    return f"{number:,.1f} TB"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds, in the unit that suits them."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     if seconds < 3600:

@@ -60,7 +60,7 @@ async def words_answer(docs: EmbeddedTexts, model: str, media: str, encoding: st
     return StreamingResponse(pieces, media_type=JSON)
 
 
-def arrow_stream(docs: EmbeddedTexts) -> bytes:
+def arrow_stream(docs: EmbeddedTexts) -> memoryview:
     """``EmbeddedTexts.to_arrow`` as a stream of Arrow's IPC format.
 
     Raises:
@@ -74,8 +74,7 @@ def arrow_stream(docs: EmbeddedTexts) -> bytes:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
-    found: bytes = sink.getvalue().to_pybytes()
-    return found
+    return memoryview(sink.getvalue()).cast("B")
 
 
 def _words_json(docs: EmbeddedTexts, model: str, encoding: str) -> Iterator[bytes]:

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from polyseme.inputs import Text
+from polyseme.inputs import Text, size_of
 
 if TYPE_CHECKING:
     from polyseme.contextualizer import Contextualizer
@@ -27,7 +27,7 @@ class Work(Protocol):
         """The result for all texts."""
 
     def part(self, result: Any, start: int, stop: int) -> Any:
-        """The result for some of them, as if they had been computed by themselves."""
+        """The result for some of them, in memory of its own: not to keep that of all."""
 
 
 class Batcher:
@@ -35,7 +35,8 @@ class Batcher:
 
     Args:
         model: that computes.
-        most: characters of texts in a batch; a request with more is a batch by itself.
+        most: characters of texts in a batch, a short text counted as 64; a request with more is a
+            batch by itself.
         observe: is told of each batch: requests, texts.
     """
 
@@ -55,16 +56,16 @@ class Batcher:
     async def __call__(self, work: Work, texts: list[Text]) -> Any:
         """The result for these texts; what ``work`` raises on them is raised here."""
         loop = asyncio.get_running_loop()
-        characters = sum(
-            len(text) if isinstance(text, str) else sum(map(len, text)) for text in texts
-        )
-        job = _Job(work, texts, characters, loop.create_future())
+        job = _Job(work, texts, sum(map(size_of, texts)), loop.create_future())
         self._waiting.append(job)
         if not self._busy:
             self._busy = True
             # Not yet: requests that have come by the same round of the loop go along.
             loop.call_soon(self._next, loop)
-        return await job.answer
+        result = await job.answer
+        if isinstance(result, Exception):
+            raise result
+        return result
 
     def close(self) -> None:
         """Let the thread end once it has nothing to do."""
@@ -81,16 +82,14 @@ class Batcher:
         """The oldest job and those that go with it; who has given up waiting is left out."""
         taken: list[_Job] = []
         others: deque[_Job] = deque()
-        characters = 0
+        size = 0
         for job in self._waiting:
             if job.answer.done():
                 continue
-            fits = not taken or (
-                job.work == taken[0].work and characters + job.characters <= self._most
-            )
+            fits = not taken or (job.work == taken[0].work and size + job.size <= self._most)
             if fits:
                 taken.append(job)
-                characters += job.characters
+                size += job.size
             else:
                 others.append(job)
         self._waiting = others
@@ -123,11 +122,9 @@ class Batcher:
     ) -> None:
         self._next(loop)
         for job, result in zip(jobs, results, strict=True):
-            if job.answer.done():
-                continue
-            if isinstance(result, Exception):
-                job.answer.set_exception(result)
-            else:
+            if not job.answer.done():
+                # An exception too: as a future's own, asyncio would log what it says if nobody
+                # comes for it.
                 job.answer.set_result(result)
 
 
@@ -137,5 +134,5 @@ class _Job:
 
     work: Work
     texts: list[Text]
-    characters: int
+    size: int
     answer: asyncio.Future[Any]

@@ -29,6 +29,11 @@ OPEN = frozenset({"/health", "/ready"})
 
 _log = logging.getLogger("polyseme.server")
 
+_DIGITS = 18
+
+# What a connection holds of an answer without waiting for its reader.
+_SMALL = 1 << 16
+
 
 class Guard:
     """ASGI middleware around all routes.
@@ -51,7 +56,7 @@ class Guard:
         self._open = open_paths
         self._settings = settings
         self._metrics = metrics
-        self._key = None if settings.api_key is None else settings.api_key.encode()
+        self._key = settings.api_key.strip().encode() if settings.api_key else None
         self._requests = 0
         self._bytes = 0
         metrics.waiting.set_function(lambda: self._requests)
@@ -67,7 +72,10 @@ class Guard:
         try:
             with anyio.move_on_after(self._settings.timeout) as time_limit:
                 await self._admitted(scope, receive, answer)
-            if time_limit.cancelled_caught and not answer.status:
+            if time_limit.cancelled_caught and answer.status:
+                # Its reader is too slow; what is unsent would lie in memory for as long.
+                scope.get("extensions", {}).get("polyseme", {}).get("abort", lambda: None)()
+            elif time_limit.cancelled_caught:
                 error = too_slow(self._settings.timeout, computing=answer.has_body)
                 await error.response()(scope, receive, answer)
         except RequestError as error:
@@ -122,10 +130,9 @@ class Guard:
             return limit
         if not content_length.isdigit():
             raise RequestError(400, "Content-Length is no number")
-        size = int(content_length)
-        if size > limit:
+        if len(content_length) > _DIGITS or int(content_length) > limit:
             raise _too_large(limit)
-        return size
+        return int(content_length)
 
     async def _body(self, receive: Receive) -> bytes:
         parts, size = [], 0
@@ -196,6 +203,11 @@ class _Answer:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
+        elif len(message.get("body", b"")) > _SMALL and not message.get("more_body", False):
+            # The end is sent by itself, once the rest has left this process: until then the request
+            # counts as unanswered.
+            await self._send({**message, "more_body": True})
+            message = {"type": "http.response.body", "body": b""}
         await self._send(message)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from polyseme.server.app import create_app
+from polyseme.server.connection import Connection
 from polyseme.server.serving import Index
 from polyseme.server.settings import Settings
 
@@ -48,8 +49,11 @@ def server(model: Contextualizer, settings: Settings, index: Index | None = None
     """The server of uvicorn around the application; ``run(sockets=[...])`` serves."""
     config = uvicorn.Config(
         create_app(model, settings, index),
+        http=Connection,
+        ws="none",
         log_config=None,
         access_log=False,
+        proxy_headers=False,
         server_header=False,
         limit_concurrency=_MOST_CONNECTIONS,
         timeout_graceful_shutdown=int(settings.timeout) + 1,

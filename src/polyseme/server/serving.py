@@ -49,15 +49,7 @@ class Words:
 
     def part(self, result: EmbeddedTexts, start: int, stop: int) -> EmbeddedTexts:
         """Those of some texts."""
-        offsets = result.offsets[start : stop + 1]
-        rows = slice(int(offsets[0]), int(offsets[-1]))
-        return EmbeddedTexts(
-            result.texts[start:stop],
-            offsets - offsets[0],
-            result.spans[rows],
-            result.vectors[rows],
-            result.known[rows],
-        )
+        return result.part(start, stop)
 
 
 @dataclass(frozen=True)
@@ -73,7 +65,7 @@ class SentenceVectors:
         self, result: tuple[npt.NDArray[Any], npt.NDArray[Any]], start: int, stop: int
     ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         """Those of some texts."""
-        return result[0][start:stop], result[1][start:stop]
+        return result[0][start:stop].copy(), result[1][start:stop].copy()
 
 
 class Index(Protocol):
@@ -168,16 +160,27 @@ class Serving:
             RequestError: the function finds the request wrong.
         """
         loop = asyncio.get_running_loop()
-        try:
-            return await loop.run_in_executor(self._slow if slow else self._aside, function)
-        except (LookupError, ValueError) as error:
-            raise refused(error) from None
+        thread = self._slow if slow else self._aside
+        result = await loop.run_in_executor(thread, _result_or_error, function)
+        if isinstance(result, (LookupError, ValueError)):
+            raise refused(result)
+        if isinstance(result, Exception):
+            raise result
+        return result
 
     def close(self) -> None:
         """Let the threads end."""
         self.batches.close()
         self._aside.shutdown(wait=True)
         self._slow.shutdown(wait=True)
+
+
+def _result_or_error(function: Callable[[], Result]) -> Result | Exception:
+    """An exception as a value: asyncio would log what it says if nobody waits for it any more."""
+    try:
+        return function()
+    except Exception as error:
+        return error
 
 
 def refused(error: Exception) -> RequestError:

@@ -24,7 +24,9 @@ from polyseme.server.serving import Serving
 def _index_facts(serving: Serving) -> dict[str, Any] | None:
     if serving.index is None:
         return None
-    return {name: fact for name, fact in serving.index.info().items() if name != "folder"}
+    facts = serving.index.info()
+    # Where it lies, and its model's name, which may be where that lies.
+    return {name: fact for name, fact in facts.items() if name not in ("folder", "model")}
 
 
 def routes(serving: Serving) -> APIRouter:

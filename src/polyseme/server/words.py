@@ -88,7 +88,10 @@ def _explained(model: Contextualizer, body: ExplainRequest) -> dict[str, Any]:
         "rung": model.rung,
         **explanation.to_dict(),
         "spans": tokens.spans,
+        "weights": explanation.weights,
+        "left_out": explanation.left_out,
         "matrix": explanation.matrix,
+        "layer_weights": np.ascontiguousarray(explanation.layer_weights),
         "layer_matrices": explanation.layer_matrices if body.matrices else None,
         "moved": ((word - word[0]) ** 2).sum(axis=1) / 2,
     }
