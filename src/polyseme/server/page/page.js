@@ -30,7 +30,7 @@ async function start() {
   await trying(async () => {
     info = await ask("info");
     rungs = ["static", "parameter-free", info.rung].filter((rung, i, all) => all.indexOf(rung) === i);
-    const shape = info.layers ? `${info.layers} × ${info.heads} heads, ` : "";
+    const shape = info.layers ? `layers × heads: ${info.layers} × ${info.heads}, ` : "";
     byId("served").textContent = `${info.model} · ${info.rung}, ${shape}${info.dim} numbers a word`;
     const typed = byId("text").value;
     const first = typed.trim() ? { text: typed, word: [0, 0] } : EXAMPLES[0];

@@ -147,7 +147,7 @@ function honesty(found, state) {
 }
 
 function noteOf(found, state) {
-  if (state.view === "heat") return "A row is what its word takes from the words of the columns.";
+  if (state.view === "heat") return "In percent. A row is what its word takes from the words of the columns.";
   if (found.words.length === 1) return "";
   return "Without it: how far the vector turns (1 − cosine) if that word is left out of the sentence.";
 }
