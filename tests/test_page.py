@@ -217,6 +217,14 @@ def test_a_link_shows_again_what_was_seen(opened: Opened) -> None:
     assert again.url == page.url
 
 
+def test_an_example_shows_its_own_word(opened: Opened) -> None:
+    page = opened()
+    expect(word(page, 1, 0)).to_have_attribute("aria-pressed", "true")
+    page.get_by_label("Example").select_option("1")
+    expect(page.locator("#weights-title")).to_contain_text("bank")
+    expect(page.locator(".word[aria-pressed=true]")).to_have_text(["bank"])
+
+
 def test_all_is_reached_from_the_keyboard(opened: Opened) -> None:
     page = opened()
     expect(page.locator(".formula")).to_be_visible()

@@ -27,7 +27,7 @@ async function start() {
   byId("text").addEventListener("input", onInput);
   byId("link").addEventListener("click", copyLink);
   window.addEventListener("hashchange", () => adopt(fromFragment(location.hash)));
-  await trying(async () => {
+  await trying("start", start, async () => {
     info = await ask("info");
     rungs = ["static", "parameter-free", info.rung].filter((rung, i, all) => all.indexOf(rung) === i);
     const shape = info.layers ? `layers × heads: ${info.layers} × ${info.heads}, ` : "";
@@ -35,7 +35,7 @@ async function start() {
     const typed = byId("text").value;
     const first = typed.trim() ? { text: typed, word: [0, 0] } : EXAMPLES[0];
     adopt(fromFragment(location.hash) ?? exampleState(first));
-  }, start);
+  });
 }
 
 /** Take over a whole state: an example, a link, or none. */
@@ -44,6 +44,7 @@ function adopt(given) {
   if (state !== null && toFragment(given) === toFragment(state)) return;
   const isRung = rungs.slice(0, -1).includes(given.rung);
   state = { ...given, rung: isRung ? given.rung : null };
+  sentences = []; // the word that was chosen in them is not one to stay on
   byId("text").value = state.text;
   fit();
   read();
@@ -75,7 +76,7 @@ const reading = latest(async (signal) => {
   await refresh();
 });
 
-const read = () => trying(reading, read);
+const read = () => trying("read", read, reading);
 
 /** Stay on the word that was chosen while the text around it changes. */
 function keepWord(word) {
@@ -122,10 +123,10 @@ async function refresh() {
   document.title = `${word} · polyseme`;
   markWord(state, usesOf(word));
   await Promise.all([
-    trying(explaining, refresh),
-    trying(comparing, refresh),
-    trying(nearing, refresh),
-    trying(searching, refresh),
+    trying("explain", refresh, explaining),
+    trying("compare", refresh, comparing),
+    trying("near", refresh, nearing),
+    trying("search", refresh, searching),
   ]);
 }
 
@@ -210,15 +211,15 @@ function usesOf(word) {
   );
 }
 
-/** Do something; if it fails, say so, with a button that tries again. */
-async function trying(work, again) {
+/** Do something that has a name; if it fails, say so, with a button that tries again. */
+async function trying(name, again, work) {
   const trouble = byId("trouble");
   try {
     await work();
-    if (trouble.dataset.of === again.name) trouble.replaceChildren();
+    if (trouble.dataset.of === name) trouble.replaceChildren();
   } catch (error) {
     if (!(error instanceof Trouble)) throw error;
-    trouble.dataset.of = again.name;
+    trouble.dataset.of = name;
     const retry = () => {
       trouble.replaceChildren();
       again();
