@@ -120,7 +120,7 @@ class Serving:
         index: of word occurrences, if there is one.
 
     Attributes:
-        words: gives words their vectors, in batches.
+        batches: computes words' and texts' vectors for many requests at a time.
         rungs: the model and those below it, by name; None is the model itself.
         ready: whether requests are taken.
         created: when it was started, in seconds since 1970.
