@@ -80,7 +80,7 @@ function arrange(place, figure, found, shares) {
     .filter(({ share, i }) => i !== found.position && share >= LEAST)
     .sort((a, b) => a.share - b.share);
   const reach = Math.max(...drawn.map(({ i }) => Math.abs(centres[i] - own)), 1);
-  const peak = across ? Math.min(170, Math.max(50, 0.32 * reach)) : 64;
+  const peak = across ? Math.min(170, Math.max(50, 0.32 * reach)) : 52;
   figure.style.setProperty("--rise", drawn.length ? `${peak + 14}px` : "0px");
   const most = Math.max(...drawn.map(({ share }) => share), 1e-9);
   const right = figure.dir === "rtl";

@@ -9,7 +9,7 @@ import { EXAMPLES, exampleState, fromFragment, sentencesOf, toFragment } from ".
 import { showThemeButton } from "./tools.js";
 import { placePoints, showUses } from "./uses.js";
 import { readSentences } from "./vectors.js";
-import { showSwitches, showWeights, told } from "./weights.js";
+import { showSwitches, showUnexplained, showWeights, told } from "./weights.js";
 
 const PAUSE = 250; // milliseconds after a key, before the sentences are read
 const NEAREST = 8;
@@ -27,13 +27,15 @@ async function start() {
   byId("text").addEventListener("input", onInput);
   byId("link").addEventListener("click", copyLink);
   window.addEventListener("hashchange", () => adopt(fromFragment(location.hash)));
-  await trying(async () => {
+  await trying("start", start, async () => {
     info = await ask("info");
     rungs = ["static", "parameter-free", info.rung].filter((rung, i, all) => all.indexOf(rung) === i);
-    const shape = info.layers ? `${info.layers} × ${info.heads} heads, ` : "";
+    const shape = info.layers ? `layers × heads: ${info.layers} × ${info.heads}, ` : "";
     byId("served").textContent = `${info.model} · ${info.rung}, ${shape}${info.dim} numbers a word`;
-    adopt(fromFragment(location.hash) ?? exampleState(EXAMPLES[0]));
-  }, start);
+    const typed = byId("text").value;
+    const first = typed.trim() ? { text: typed, word: [0, 0] } : EXAMPLES[0];
+    adopt(fromFragment(location.hash) ?? exampleState(first));
+  });
 }
 
 /** Take over a whole state: an example, a link, or none. */
@@ -42,6 +44,7 @@ function adopt(given) {
   if (state !== null && toFragment(given) === toFragment(state)) return;
   const isRung = rungs.slice(0, -1).includes(given.rung);
   state = { ...given, rung: isRung ? given.rung : null };
+  sentences = []; // the word that was chosen in them is not one to stay on
   byId("text").value = state.text;
   fit();
   read();
@@ -50,6 +53,7 @@ function adopt(given) {
 let typing = null;
 
 function onInput() {
+  if (state === null) return; // start() finds it
   state.text = byId("text").value;
   byId("examples").value = "";
   fit();
@@ -72,7 +76,7 @@ const reading = latest(async (signal) => {
   await refresh();
 });
 
-const read = () => trying(reading, read);
+const read = () => trying("read", read, reading);
 
 /** Stay on the word that was chosen while the text around it changes. */
 function keepWord(word) {
@@ -119,10 +123,10 @@ async function refresh() {
   document.title = `${word} · polyseme`;
   markWord(state, usesOf(word));
   await Promise.all([
-    trying(explaining, refresh),
-    trying(comparing, refresh),
-    trying(nearing, refresh),
-    trying(searching, refresh),
+    trying("explain", refresh, explaining),
+    trying("compare", refresh, comparing),
+    trying("near", refresh, nearing),
+    trying("search", refresh, searching),
   ]);
 }
 
@@ -130,10 +134,19 @@ const explaining = latest(async (signal) => {
   const { text, changed } = sentences[state.sentence];
   const matrices = state.view === "heat" && state.layer !== null;
   const asked = { text, word: state.position, rung: state.rung, matrices };
-  const found = await busy("weights", ask("explain", asked, { signal, onWait: sayBusy }));
-  const layers = found.layer_weights.length;
-  if (state.layer !== null && state.layer > layers) state.layer = null;
-  showSwitches(state, rungs, { layers, heads: found.layer_weights[0]?.length ?? 0 }, change);
+  let found = null;
+  try {
+    found = await busy("weights", ask("explain", asked, { signal, onWait: sayBusy }));
+  } catch (error) {
+    if (!(error instanceof Trouble) || !error.isLasting) throw error;
+    showUnexplained(error.message);
+    byId("moved").hidden = true;
+    return;
+  }
+  const [layers, heads] = [found.layer_weights.length, found.layer_weights[0]?.length ?? 0];
+  if (state.layer > layers) Object.assign(state, { layer: null, head: null });
+  if (state.head > heads) state.head = null;
+  showSwitches(state, rungs, { layers, heads }, change);
   showWeights(state, found, (position) => choose(state.sentence, position));
   showDistance(found, state.rung === null ? changed[state.position] : null);
   say(told(found, state));
@@ -198,15 +211,15 @@ function usesOf(word) {
   );
 }
 
-/** Do something; if it fails, say so, with a button that tries again. */
-async function trying(work, again) {
+/** Do something that has a name; if it fails, say so, with a button that tries again. */
+async function trying(name, again, work) {
   const trouble = byId("trouble");
   try {
     await work();
-    if (trouble.dataset.of === again.name) trouble.replaceChildren();
+    if (trouble.dataset.of === name) trouble.replaceChildren();
   } catch (error) {
     if (!(error instanceof Trouble)) throw error;
-    trouble.dataset.of = again.name;
+    trouble.dataset.of = name;
     const retry = () => {
       trouble.replaceChildren();
       again();
@@ -216,7 +229,7 @@ async function trying(work, again) {
         "p",
         { class: "trouble" },
         el("span", {}, error.message),
-        el("button", { type: "button", onclick: retry }, "Try again"),
+        error.isLasting ? "" : el("button", { type: "button", onclick: retry }, "Try again"),
       ),
     );
   }

@@ -12,6 +12,8 @@ export class Trouble extends Error {
   constructor(status, message) {
     super(message);
     this.status = status;
+    // Whether it will be the same if it is asked again.
+    this.isLasting = status >= 400 && status < 500 && status !== 429;
   }
 }
 

@@ -3,6 +3,7 @@
 import { ask } from "./server.js";
 
 const ALONE = new Map();
+const AT_ONCE = 1024; // texts of a request
 
 /**
  * Read sentences.
@@ -13,7 +14,7 @@ const ALONE = new Map();
  *   the same word without any context.
  */
 export async function readSentences(sentences, signal) {
-  const { texts } = await contextualize(sentences, signal);
+  const texts = await contextualize(sentences, signal);
   await readAlone([...new Set(texts.flatMap(({ words }) => words))], signal);
   return texts.map(({ text, words, spans, known, vectors }) => ({
     text,
@@ -27,20 +28,20 @@ export async function readSentences(sentences, signal) {
 
 async function contextualize(texts, signal) {
   const answer = await ask("contextualize", { texts, encoding_format: "base64" }, { signal });
-  return {
-    texts: answer.texts.map((text) => ({ ...text, vectors: rows(text.vectors, answer.dim) })),
-  };
+  return answer.texts.map((text) => ({ ...text, vectors: rows(text.vectors, answer.dim) }));
 }
 
 /** The vectors of words by themselves, each asked for once. */
 async function readAlone(words, signal) {
   const unread = words.filter((word) => !ALONE.has(word));
-  if (unread.length === 0) return;
-  const { texts } = await contextualize(
-    unread.map((word) => [word]),
-    signal,
-  );
-  texts.forEach(({ vectors }, i) => ALONE.set(unread[i], vectors[0]));
+  for (let start = 0; start < unread.length; start += AT_ONCE) {
+    const asked = unread.slice(start, start + AT_ONCE);
+    const texts = await contextualize(
+      asked.map((word) => [word]),
+      signal,
+    );
+    texts.forEach(({ vectors }, i) => ALONE.set(asked[i], vectors[0]));
+  }
 }
 
 /** Little-endian float32 in base64, cut into rows. */

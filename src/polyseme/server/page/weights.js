@@ -65,6 +65,13 @@ export function showWeights(state, found, onChoose) {
   byId("weights-note").textContent = noteOf(found, state);
 }
 
+/** Say why there is nothing to show. */
+export function showUnexplained(message) {
+  byId("formula").replaceChildren(el("p", { class: "trouble" }, message));
+  byId("picture").replaceChildren();
+  byId("weights-note").textContent = "";
+}
+
 /** What the panel shows, for who can't see it. */
 export function told(found, state) {
   const shares = sharesOf(found, state);
@@ -110,7 +117,8 @@ function formula(found, shares, state) {
     terms.push(el("span", { class: "term rest" }, amount, " special tokens at the sentence's ends"));
   }
   const sign = state.layer !== null ? "looks at" : found.exact ? "=" : "\u2248";
-  const sum = terms.flatMap((each, i) => (i ? [el("span", { class: "plus" }, "+"), each] : [each]));
+  const plus = () => el("span", { class: "plus" }, "+");
+  const sum = terms.map((each, i) => (i ? el("span", { class: "added" }, plus(), each) : each));
   return el(
     "p",
     { class: "formula" },
@@ -139,7 +147,7 @@ function honesty(found, state) {
 }
 
 function noteOf(found, state) {
-  if (state.view === "heat") return "A row is what its word takes from the words of the columns.";
+  if (state.view === "heat") return "In percent. A row is what its word takes from the words of the columns.";
   if (found.words.length === 1) return "";
   return "Without it: how far the vector turns (1 − cosine) if that word is left out of the sentence.";
 }
