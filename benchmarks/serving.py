@@ -192,17 +192,23 @@ class Load:
         return found
 
 
-def in_process(texts: list[str], seconds: float) -> float:
-    """Texts a second of ``contextualize`` with all of them."""
+def in_process(texts: list[str], seconds: float) -> tuple[float, float]:
+    """Texts a second of ``contextualize`` with all of them, and processor seconds a text."""
     import polyseme
 
     model = polyseme.load()
     model.contextualize(texts, progress=False)
-    begun, count = time.perf_counter(), 0
+    begun, worked, count = time.perf_counter(), time.process_time(), 0
     while time.perf_counter() - begun < seconds:
         model.contextualize(texts, progress=False)
         count += len(texts)
-    return count / (time.perf_counter() - begun)
+    return count / (time.perf_counter() - begun), (time.process_time() - worked) / count
+
+
+def worked_by(pid: int) -> float:
+    """Processor seconds of a process so far."""
+    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def megabytes(pid: int) -> float:
@@ -210,61 +216,79 @@ def megabytes(pid: int) -> float:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
+def latency(port: int, texts: list[str], given: argparse.Namespace) -> None:
+    """One client that asks for one sentence at a time."""
+    print("one client, one sentence    p50 ms  p99 ms")
+    for form in FORMS:
+        load = Load(port, requests(texts, 1, form))
+        load.closed(1, given.seconds / 5)
+        found = load.closed(1, given.seconds)
+        print(f"{form:26}{found.ms(50):8.2f}{found.ms(99):8.2f}", flush=True)
+
+
+def throughput(port: int, pid: int, texts: list[str], given: argparse.Namespace) -> None:
+    """64 clients against ``contextualize``, in turn; the row of the median ratio."""
+    columns = f"{'texts/s':>9}{'in-process':>12}{'ratio':>7}{'p50 ms':>9}{'p99 ms':>9}"
+    work = f"{'processor ms a text: server':>29}{'in-process':>12}"
+    print(f"\n{'64 clients':26}{columns}{work}")
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as other:
+        for form, size in (("JSON", 1), ("Arrow", 1), ("JSON", 8), ("Arrow", 8), ("Arrow", 32)):
+            rounds = []
+            for _ in range(given.rounds):
+                alone, own = other.submit(in_process, texts, given.seconds / 2).result()
+                load = Load(port, requests(texts, size, form))
+                load.closed(64, given.seconds / 5)
+                before = worked_by(pid)
+                found = load.closed(64, given.seconds)
+                served_work = (worked_by(pid) - before) / max(1, found.statuses[200] * size)
+                rate = found.rate() * size
+                rounds.append((rate / alone, rate, alone, found, served_work, own))
+            ordered = sorted(rounds, key=lambda row: row[0])
+            ratio, rate, alone, found, served_work, own = ordered[len(rounds) // 2]
+            name = f"{form}, {size} sentence{'s' if size > 1 else ''} each"
+            print(
+                f"{name:26}{rate:9,.0f}{alone:12,.0f}{ratio:7.2f}{found.ms(50):9.1f}"
+                f"{found.ms(99):9.1f}{1e3 * served_work:29.2f}{1e3 * own:12.2f}",
+                flush=True,
+            )
+
+
+def overload(port: int, pid: int, texts: list[str], given: argparse.Namespace) -> None:
+    """Requests that come twice as fast as they can be answered."""
+    print("\ntwice the load that it can bear, 8 sentences each, Arrow")
+    load = Load(port, requests(texts, 8, "Arrow"))
+    load.closed(64, given.seconds)
+    can = load.closed(64, given.seconds).rate()
+    before = megabytes(pid)
+    found = load.open(2 * can, 2 * given.seconds, 900)
+    others = sum(found.statuses.values()) - found.statuses[200] - found.statuses[429]
+    print(
+        f"can {can:.0f} requests/s; asked {2 * can:.0f}/s: {found.rate():.0f}/s answered, "
+        f"{found.statuses[429] / found.seconds:.0f}/s refused, others {others}, "
+        f"{found.unsent} not sent for want of a connection\n"
+        f"accepted: p50 {found.ms(50):.0f} ms, p99 {found.ms(99):.0f} ms; "
+        f"memory {before:.0f} MB before, {megabytes(pid):.0f} MB after\n"
+        f"afterwards {load.closed(64, given.seconds).rate():.0f} requests/s"
+    )
+
+
 def main() -> None:
     """Print the three tables."""
     parser = argparse.ArgumentParser()
+    parser.add_argument("--only", choices=("latency", "throughput", "overload"))
     parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement")
     parser.add_argument("--rounds", type=int, default=3, help="the median is printed")
     parser.add_argument("--threads", type=int, help="that the server computes with")
     parser.add_argument("options", nargs="*", help="for polyseme serve, after --")
     given = parser.parse_args()
     texts = sentences(1024)
-
-    with (
-        ProcessPoolExecutor(1, mp_context=get_context("spawn")) as other,
-        served(given.options, given.threads) as (port, pid),
-    ):
-
-        def closed(form: str, size: int, clients: int) -> Found:
-            load = Load(port, requests(texts, size, form))
-            load.closed(clients, given.seconds / 5)
-            return load.closed(clients, given.seconds)
-
-        print("one client, one sentence    p50 ms  p99 ms")
-        for form in FORMS:
-            found = closed(form, 1, 1)
-            print(f"{form:26}{found.ms(50):8.2f}{found.ms(99):8.2f}", flush=True)
-
-        print("\n64 clients                  texts/s  in-process  ratio  p50 ms  p99 ms")
-        for form, size in (("JSON", 1), ("Arrow", 1), ("JSON", 8), ("Arrow", 8), ("Arrow", 32)):
-            rounds = []
-            for _ in range(given.rounds):
-                alone = other.submit(in_process, texts, given.seconds / 2).result()
-                found = closed(form, size, 64)
-                rounds.append((found.rate() * size / alone, found.rate() * size, alone, found))
-            ratio, rate, alone, found = sorted(rounds, key=lambda row: row[0])[len(rounds) // 2]
-            name = f"{form}, {size} sentence{'s' if size > 1 else ''} each"
-            print(
-                f"{name:26}{rate:9,.0f}{alone:12,.0f}{ratio:7.2f}{found.ms(50):8.1f}"
-                f"{found.ms(99):8.1f}",
-                flush=True,
-            )
-
-        print("\ntwice the load that it can bear, 8 sentences each, Arrow")
-        can = closed("Arrow", 8, 64).rate()
-        before = megabytes(pid)
-        load = Load(port, requests(texts, 8, "Arrow"))
-        found = load.open(2 * can, 2 * given.seconds, 900)
-        print(
-            f"can {can:.0f} requests/s; asked {2 * can:.0f}/s: {found.rate():.0f}/s answered, "
-            f"{found.statuses[429] / found.seconds:.0f}/s refused, "
-            f"others {sum(found.statuses.values()) - found.statuses[200] - found.statuses[429]}, "
-            f"{found.unsent} not sent for want of a connection\n"
-            f"accepted: p50 {found.ms(50):.0f} ms, p99 {found.ms(99):.0f} ms; "
-            f"memory {before:.0f} MB before, {megabytes(pid):.0f} MB after"
-        )
-        after = closed("Arrow", 8, 64).rate()
-        print(f"afterwards {after:.0f} requests/s")
+    with served(given.options, given.threads) as (port, pid):
+        if given.only in (None, "latency"):
+            latency(port, texts, given)
+        if given.only in (None, "throughput"):
+            throughput(port, pid, texts, given)
+        if given.only in (None, "overload"):
+            overload(port, pid, texts, given)
 
 
 if __name__ == "__main__":
