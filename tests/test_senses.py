@@ -144,7 +144,6 @@ def test_the_same_sense_comes_first_and_other_senses_last(index: SenseIndex) -> 
     assert scores == sorted(scores, reverse=True)
     far = index.search("They sat on the bank of the Danube", "bank", 40, same=False)
     assert sum("loan" in one.text for one in far) >= 38
-    assert far[0].score <= far[-1].score
 
 
 def test_what_is_found_says_where_it_stands(index: SenseIndex) -> None:

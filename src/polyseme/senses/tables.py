@@ -8,7 +8,8 @@
 
 A word has its letters' case folded; a text is named by its id, which is its row. A group is a few
 dozen similar occurrences of one word, ``size`` rows of ``occurrences`` from row ``first`` on, and
-its vector is their mean. Vectors are directions: int8 ones have no scale, as a cosine needs none.
+its vector says where they are met (``arranging.met``). Vectors are directions: int8 ones have no
+scale, as a cosine needs none.
 LanceDB (https://lancedb.github.io/lancedb/) writes versions: a table is opened at the one that
 ``index.json`` names.
 """
