@@ -268,27 +268,27 @@ def recall(index: SenseIndex, asked: list, positions: list[int]) -> None:
         own, vector = index._meant(one.text, position)
         forms = forms_of(own, alphabet)
         targets.append((vector, set(forms)))
-        rows, cosines = tables.in_groups(vector, GROUPS, None, forms)
-        rows = rows.take(np.argsort(-cosines)[:K])
-        places.append(set(zip(rows["text"].to_pylist(), rows["start"].to_pylist(), strict=True)))
-        names.append(set(tables.near(vector, K, None, forms)[0]["word"].to_pylist()))
+        words, ids, cosines = tables.in_groups(vector, GROUPS, None, forms)
+        places.append(set(ids[np.argsort(-cosines)[:K]].tolist()))
+        found = tables.occurrences_of(*tables.near(vector, K, None, forms))
+        names.append({hit.word.casefold() for hit in found})
     vectors = np.stack([vector for vector, _ in targets])
-    best: list[dict[str, tuple[float, int, int]]] = [{} for _ in targets]
-    nearest: list[list[tuple[float, int, int]]] = [[] for _ in targets]
-    query = tables.occurrences.search().select(["word", "text", "start", "vector"])
+    best: list[dict[str, tuple[float, int]]] = [{} for _ in targets]
+    nearest: list[list[tuple[float, int]]] = [[] for _ in targets]
+    query = tables.occurrences.search().select(["word", "vector"]).with_row_id(True)
     for batch in query.to_batches():
         cosines = directions(batch["vector"]) @ vectors.T
-        words, texts, starts = (batch[name].to_pylist() for name in ("word", "text", "start"))
+        words, ids = batch["word"].to_pylist(), batch["_rowid"].to_pylist()
         for i, (_, left_out) in enumerate(targets):
             # More than enough, as a batch is of few words and the word's own are left out.
             for row in np.argsort(-cosines[:, i])[:2000].tolist():
                 if words[row] not in left_out:
-                    found = (float(cosines[row, i]), texts[row], starts[row])
-                    best[i][words[row]] = max(best[i].get(words[row], (-1.0, 0, 0)), found)
+                    found = (float(cosines[row, i]), ids[row])
+                    best[i][words[row]] = max(best[i].get(words[row], (-1.0, 0)), found)
                     nearest[i].append(found)
             nearest[i] = sorted(nearest[i], reverse=True)[:K]
     by_place = [
-        len({one[1:] for one in of} & hit) / K for of, hit in zip(nearest, places, strict=True)
+        len({one[1] for one in of} & hit) / K for of, hit in zip(nearest, places, strict=True)
     ]
     by_name = [
         len(set(sorted(of, key=of.__getitem__)[-K:]) & hit) / K

@@ -112,7 +112,7 @@ class _Arranged:
         self._stretches = list(stretches(counts, _ROWS_AT_ONCE))
         self._words: list[str] = []
         self._sizes: list[int] = []
-        self._means: list[Floats] = []
+        self._means: list[npt.NDArray[np.float16]] = []
 
     def stretches(self) -> Iterator[pyarrow.Table]:
         """All rows, by word and group."""

@@ -35,6 +35,8 @@ from polyseme.senses.words import alike
 if TYPE_CHECKING:
     import pyarrow
 
+Integers = npt.NDArray[np.int64]
+
 GROUPS = 512
 """Groups that are looked into, of all words'."""
 
@@ -124,23 +126,36 @@ class Tables:
         """
         wanted, total = GROUPS, max(1, len(self.groups))
         while True:
-            rows, cosines = self.in_groups(vector, wanted, where, leave_out)
-            best = _first_of_each(rows["word"].to_pylist(), np.argsort(-cosines, kind="stable"), k)
+            words, ids, cosines = self.in_groups(vector, wanted, where, leave_out)
+            best = _first_of_each(words, np.argsort(-cosines, kind="stable"), k)
             if len(best) == k or wanted >= total:
-                return rows.take(best), cosines[best]
+                return self._rows(ids[best]), cosines[best]
             wanted *= 4
 
     def in_groups(
         self, vector: Floats, wanted: int, where: str | None, leave_out: Sequence[str]
-    ) -> tuple[pyarrow.Table, Floats]:
-        """All occurrences in the groups that are nearest to a vector, and their cosines."""
+    ) -> tuple[list[str], Integers, Floats]:
+        """All occurrences in the groups nearest to a vector: words, row ids and cosines."""
         query = self.groups.search(asking(vector)).distance_type("dot").limit(wanted)
         query = query.nprobes(PROBES).select(["group", "_distance"])
         if leave_out:
             query = query.where(f"NOT ({among('word', leave_out)})")
         groups = query.to_arrow()["group"].to_pylist()
-        rows = self._where(both(among("group", groups) if groups else "FALSE", where), where)
-        return rows, directions(rows["vector"]) @ vector
+        condition = both(among("group", groups) if groups else "FALSE", where)
+        query = self.occurrences.search().where(condition).select(["word", "vector"])
+        rows = asked(query.with_row_id(True), where, self.occurrences.schema.names)
+        cosines = directions(rows["vector"]) @ vector
+        return rows["word"].to_pylist(), rows["_rowid"].to_numpy().astype(np.int64), cosines
+
+    def _rows(self, ids: Integers) -> pyarrow.Table:
+        """The rows of some ids, in their order."""
+        names = ["text", "start", "end", *self.keep]
+        if not len(ids):
+            return self.occurrences.schema.empty_table().select(names)
+        rows = self.occurrences.take_row_ids(ids.tolist()).with_row_id().select(names)
+        found = rows.to_arrow()
+        place = {row: i for i, row in enumerate(found["_rowid"].to_pylist())}
+        return found.take([place[row] for row in ids.tolist()])
 
     def occurrences_of(self, rows: pyarrow.Table, scores: Floats) -> list[Occurrence]:
         """Rows of the table as what users get."""

@@ -39,6 +39,8 @@ STORES = ("int8", "float16", "float32")
 OWN = ("word", "text", "start", "end", "vector", "group", "source", "line", "id")
 """Names that kept columns can't have."""
 
+_INDEX_CACHE = 1 << 27
+_METADATA_CACHE = 1 << 25
 _INNER = re.compile(r"^Invalid (user )?input, |^lance error: |, /[^ ]*\.rs:\d+:\d+.*$", re.DOTALL)
 _QUOTED = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|`[^`]*`")
 
@@ -57,7 +59,8 @@ def connect(folder: Path) -> Any:
     require_lancedb()
     import lancedb
 
-    return lancedb.connect(str(folder))
+    # What LanceDB would keep in memory by itself is sized for servers: 7 GB.
+    return lancedb.connect(str(folder), session=lancedb.Session(_INDEX_CACHE, _METADATA_CACHE))
 
 
 def table_at(database: Any, name: str, version: int | None) -> Table | None:
