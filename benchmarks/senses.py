@@ -254,9 +254,9 @@ def measure(folder: Path, queries: int) -> None:
         print(
             f"{name}: p50 {1e3 * statistics.median(times):.1f} ms, "
             f"p95 {1e3 * sorted(times)[int(0.95 * len(times))]:.1f} ms, "
-            f"{len(times) / sum(times):.0f} queries/s; processor time a query {1e3 * used:.1f} ms"
+            f"{len(times) / sum(times):.0f} queries/s; processor time a query {1e3 * used:.1f} ms; "
+            f"peak memory {memory():,.0f} MB"
         )
-    print(f"peak memory {memory():,.0f} MB")
     recall(index, asked, positions)
 
 

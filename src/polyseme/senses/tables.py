@@ -39,7 +39,7 @@ STORES = ("int8", "float16", "float32")
 OWN = ("word", "text", "start", "end", "vector", "group", "source", "line", "id")
 """Names that kept columns can't have."""
 
-_INDEX_CACHE = 1 << 27
+_INDEX_CACHE = 1 << 26
 _METADATA_CACHE = 1 << 25
 _INNER = re.compile(r"^Invalid (user )?input, |^lance error: |, /[^ ]*\.rs:\d+:\d+.*$", re.DOTALL)
 _QUOTED = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|`[^`]*`")
