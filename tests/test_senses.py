@@ -331,6 +331,7 @@ def test_words_that_mean_something() -> None:
     ]
     assert all(map(is_content, ["bank", "naïve", "水", "корова", "o’neill"]))
     assert alike("bank", "banking")
+    assert not alike("bank", "band")
     assert not alike("river", "rive gauche")
     assert nearest_spelling("rivr", ["bank", "river", "rover"])[0] == "river"
     assert nearest_spelling("zzz", ["bank"]) == []
