@@ -42,7 +42,9 @@ def write_rows(folder: Path, files: int, rows: int, seed: int = 1) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for i in range(files):
         lines = [
-            json.dumps({"text": " ".join(draw.choices(WORDS, k=draw.randint(1, 9))), "n": j})
+            json.dumps(
+                {"text": " ".join(["apple", *draw.choices(WORDS, k=8)][: j % 9 + 1]), "n": j}
+            )
             for j in range(rows)
         ]
         (folder / f"{seed}-{i}.jsonl").write_text("\n".join(lines) + "\n")

@@ -39,6 +39,10 @@ if TYPE_CHECKING:
 GROUP = 64
 """Occurrences of a group, at most."""
 
+BEYOND = 8
+"""Numbers of a group's vector behind those of its mean: one, and zeros, as eights are fast."""
+
+_REACH = 0.1
 _ROWS_AT_ONCE = 1 << 19
 _LEAST_GROUPS_OF_AN_INDEX = 1 << 13
 _STEPS = 8
@@ -88,7 +92,7 @@ def _index(occurrences: Table, groups: Table) -> None:
         table.create_index(column, config=BTree(), replace=True)
     if len(groups) >= _LEAST_GROUPS_OF_AN_INDEX:
         table = groups
-        table.create_index("vector", config=IvfSq(distance_type="cosine"), replace=True)
+        table.create_index("vector", config=IvfSq(distance_type="dot"), replace=True)
 
 
 class _Arranged:
@@ -108,7 +112,7 @@ class _Arranged:
         self._stretches = list(stretches(counts, _ROWS_AT_ONCE))
         self._words: list[str] = []
         self._sizes: list[int] = []
-        self._means: list[Floats] = []
+        self._means: list[npt.NDArray[np.float16]] = []
 
     def stretches(self) -> Iterator[pyarrow.Table]:
         """All rows, by word and group."""
@@ -119,7 +123,8 @@ class _Arranged:
         import pyarrow as pa
 
         sizes = np.asarray(self._sizes, np.int32)
-        means = np.concatenate([np.zeros((0, self._dim), np.float16), *self._means])
+        none = np.zeros((0, self._dim + BEYOND), np.float16)
+        means = np.concatenate([none, *self._means])
         return pa.table(
             {
                 "group": pa.array(np.arange(len(sizes), dtype=np.int32)),
@@ -156,7 +161,7 @@ class _Arranged:
                 numbers.append(len(self._sizes))
                 self._words.append(words[start].as_py())
                 self._sizes.append(len(members))
-                self._means.append(unit(vectors[members].mean(axis=0, keepdims=True)).astype("f2"))
+                self._means.append(met(vectors[members]).astype(np.float16)[None])
         sizes = [len(members) for members in order]
         arranged = rows.take(pa.array(np.concatenate(order)))
         return arranged.append_column("group", pa.array(np.repeat(numbers, sizes), pa.int32()))
@@ -181,6 +186,24 @@ def stretches(counts: dict[str, int], rows: int) -> Iterator[tuple[str, str]]:
         first, last, size = word if first is None else first, word, size + counts[word]
     if first is not None:
         yield first, last
+
+
+def met(vectors: Floats) -> Floats:
+    """(dim + BEYOND,) where a group is met: its mean direction, and how far its members reach.
+
+    Of draws from a normal distribution, the largest lies as many times the spread from the mean as
+    the root of their number's logarithm says, up to a factor. The product with ``asking(vector)``
+    is the cosine of the mean and a tenth of this, for what the nearest member may have on top.
+    """
+    mean = unit(vectors.mean(axis=0))
+    spread = np.sqrt(max(0.0, 1.0 - float((vectors @ mean).mean()) ** 2))
+    reach = _REACH * spread * np.sqrt(np.log(len(vectors)))
+    return np.concatenate([mean, [reach], np.zeros(BEYOND - 1)]).astype(np.float32)
+
+
+def asking(vector: Floats) -> Floats:
+    """(dim + BEYOND,) what groups are asked with, for a vector (dim,) of length one."""
+    return np.concatenate([vector, [1.0], np.zeros(BEYOND - 1)]).astype(np.float32)
 
 
 def groups_of(vectors: Floats, size: int = GROUP) -> list[npt.NDArray[np.int64]]:

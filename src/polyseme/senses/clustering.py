@@ -4,7 +4,9 @@ The vectors, less their mean, are laid into the few directions in which they dif
 mixtures of 1, 2, ... Gaussians are fitted to them there; the number of senses is that of the
 mixture with the best Bayesian information criterion (Schwarz 1978, "Estimating the dimension of a
 model"; Fraley and Raftery 1998, "How many clusters?"). What is too small for a sense goes to the
-nearest one. Dimensions and least share were chosen on made words, see docs/benchmarks.md.
+nearest one. The mixtures are fitted to a few hundred vectors, as the senses are no Gaussians: the
+more vectors, the more finely the criterion cuts them up. Dimensions and sample were chosen on made
+words, see docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ DIMENSIONS = 8
 MOST = 8
 """Senses of a word, at most."""
 
-_SAMPLE = 4000
+_SAMPLE = 350
 _LEAST_SHARE = 0.02
 _LEAST = 3
 _FEW = 20

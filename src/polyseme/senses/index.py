@@ -19,8 +19,8 @@ from polyseme.senses.change import Change, change_of
 from polyseme.senses.clustering import nearest_to
 from polyseme.senses.induction import Kept, forget, keep, kept_senses, senses_of, tags_of
 from polyseme.senses.results import Occurrence, Sense, Tag
-from polyseme.senses.searching import Tables, forms_of
-from polyseme.senses.state import NAME, check_model, read
+from polyseme.senses.searching import Tables, across, forms_of
+from polyseme.senses.state import NAME, check_model
 from polyseme.senses.tables import Floats, checked_where, directions
 from polyseme.senses.words import nearest_spelling
 
@@ -77,7 +77,7 @@ class SenseIndex:
             FileNotFoundError: the folder holds no index.
             ValueError: it was never finished, or was made with another model.
         """
-        tables = Tables.of(read(Path(folder)))
+        tables = Tables.current(Path(folder))
         if isinstance(model, (str, os.PathLike)):
             from polyseme.loading import load
 
@@ -165,7 +165,8 @@ class SenseIndex:
             text: in which the word has the meaning that is looked for.
             word: the word, or its position in the text if it occurs more than once.
             k: how many, at most.
-            same: False for the occurrences that are farthest from that meaning, the farthest first.
+            same: False for the occurrences that mean something else: those that lie most opposite
+                to that meaning, as seen from the mean of the word's occurrences, come first.
             where: a condition of SQL on the metadata, such as "year > 1990".
             words: whose occurrences are searched, such as ["bank", "banks"]; if None, the word's.
 
@@ -184,8 +185,9 @@ class SenseIndex:
         tables = self._fresh()
         searched = self._known([own] if words is None else words)
         rows = tables.of_words(searched, where)
-        cosines = directions(rows["vector"]) @ vector
-        order = np.argsort(-cosines if same else cosines, kind="stable")[:k]
+        vectors = directions(rows["vector"])
+        cosines = vectors @ vector
+        order = np.argsort(-cosines if same else across(vectors, vector), kind="stable")[:k]
         return tables.occurrences_of(rows.take(order), cosines[order])
 
     def synonyms(
@@ -345,7 +347,7 @@ class SenseIndex:
         with self._lock:
             seen = _changed(self._tables.state.folder)
             if seen != self._seen:
-                self._tables = Tables.of(read(self._tables.state.folder))
+                self._tables = Tables.current(self._tables.state.folder)
                 if self._model is not None:
                     check_model(self._tables.state, identity(self._model))
                 self._seen, self._counts, self._sorted = seen, None, None

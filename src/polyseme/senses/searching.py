@@ -10,13 +10,16 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from polyseme.attention import unit
+from polyseme.senses.arranging import asking
 from polyseme.senses.results import Occurrence
-from polyseme.senses.state import State
+from polyseme.senses.state import State, read
 from polyseme.senses.tables import (
     Floats,
     Table,
@@ -32,10 +35,12 @@ from polyseme.senses.words import alike
 if TYPE_CHECKING:
     import pyarrow
 
-GROUPS = 256
+Integers = npt.NDArray[np.int64]
+
+GROUPS = 512
 """Groups that are looked into, of all words'."""
 
-PROBES = 64
+PROBES = 256
 """Cells of the vector index that are looked into for groups."""
 
 _SAME_START = 3
@@ -73,6 +78,23 @@ class Tables:
         database = connect(state.folder)
         return cls(state, *(table_at(database, name, state.versions[name]) for name in names))
 
+    @classmethod
+    def current(cls, folder: Path) -> Tables:
+        """The tables of the index in a folder, as they are now.
+
+        Raises:
+            FileNotFoundError: there is no index.
+            ValueError: it was never finished.
+        """
+        while True:
+            state = read(folder)
+            try:
+                return cls.of(state)
+            except (ValueError, RuntimeError, OSError):
+                # What it names may have been replaced just now.
+                if read(folder).versions == state.versions:
+                    raise
+
     @property
     def keep(self) -> list[str]:
         """Columns that are carried along."""
@@ -103,18 +125,37 @@ class Tables:
             leave_out: words that are not wanted.
         """
         wanted, total = GROUPS, max(1, len(self.groups))
-        others = f"NOT ({among('word', leave_out)})" if leave_out else None
         while True:
-            query = self.groups.search(vector).distance_type("cosine").limit(min(wanted, total))
-            query = query.nprobes(PROBES).select(["group", "_distance"])
-            found = (query.where(others) if others else query).to_arrow()
-            groups = found["group"].to_pylist()
-            rows = self._where(both(among("group", groups) if groups else "FALSE", where), where)
-            cosines = directions(rows["vector"]) @ vector
-            best = _first_of_each(rows["word"].to_pylist(), np.argsort(-cosines, kind="stable"), k)
+            words, ids, cosines = self.in_groups(vector, wanted, where, leave_out)
+            best = _first_of_each(words, np.argsort(-cosines, kind="stable"), k)
             if len(best) == k or wanted >= total:
-                return rows.take(best), cosines[best]
+                return self._rows(ids[best]), cosines[best]
             wanted *= 4
+
+    def in_groups(
+        self, vector: Floats, wanted: int, where: str | None, leave_out: Sequence[str]
+    ) -> tuple[list[str], Integers, Floats]:
+        """All occurrences in the groups nearest to a vector: words, row ids and cosines."""
+        query = self.groups.search(asking(vector)).distance_type("dot").limit(wanted)
+        query = query.nprobes(PROBES).select(["group", "_distance"])
+        if leave_out:
+            query = query.where(f"NOT ({among('word', leave_out)})")
+        groups = query.to_arrow()["group"].to_pylist()
+        condition = both(among("group", groups) if groups else "FALSE", where)
+        query = self.occurrences.search().where(condition).select(["word", "vector"])
+        rows = asked(query.with_row_id(True), where, self.occurrences.schema.names)
+        cosines = directions(rows["vector"]) @ vector
+        return rows["word"].to_pylist(), rows["_rowid"].to_numpy().astype(np.int64), cosines
+
+    def _rows(self, ids: Integers) -> pyarrow.Table:
+        """The rows of some ids, in their order."""
+        names = ["text", "start", "end", *self.keep]
+        if not len(ids):
+            return self.occurrences.schema.empty_table().select(names)
+        rows = self.occurrences.take_row_ids(ids.tolist()).with_row_id().select(names)
+        found = rows.to_arrow()
+        place = {row: i for i, row in enumerate(found["_rowid"].to_pylist())}
+        return found.take([place[row] for row in ids.tolist()])
 
     def occurrences_of(self, rows: pyarrow.Table, scores: Floats) -> list[Occurrence]:
         """Rows of the table as what users get."""
@@ -149,6 +190,16 @@ class Tables:
         names = ["word", "text", "start", "end", *self.keep, "vector", *columns]
         query = self.occurrences.search().where(condition).select(names)
         return asked(query, where, self.occurrences.schema.names)
+
+
+def across(vectors: Floats, vector: Floats) -> Floats:
+    """(n,) cosines to a vector as seen from the mean of some vectors (n, dim).
+
+    What is merely odd is far from everything; what means something else is on the other side.
+    """
+    mean = vectors.mean(axis=0) if len(vectors) else vector
+    found: Floats = unit(vectors - mean) @ unit(vector - mean)
+    return found
 
 
 def forms_of(word: str, words: Sequence[str]) -> list[str]:

@@ -8,7 +8,8 @@
 
 A word has its letters' case folded; a text is named by its id, which is its row. A group is a few
 dozen similar occurrences of one word, ``size`` rows of ``occurrences`` from row ``first`` on, and
-its vector is their mean. Vectors are directions: int8 ones have no scale, as a cosine needs none.
+its vector says where they are met (``arranging.met``). Vectors are directions: int8 ones have no
+scale, as a cosine needs none.
 LanceDB (https://lancedb.github.io/lancedb/) writes versions: a table is opened at the one that
 ``index.json`` names.
 """
@@ -38,6 +39,8 @@ STORES = ("int8", "float16", "float32")
 OWN = ("word", "text", "start", "end", "vector", "group", "source", "line", "id")
 """Names that kept columns can't have."""
 
+_INDEX_CACHE = 1 << 26
+_METADATA_CACHE = 1 << 25
 _INNER = re.compile(r"^Invalid (user )?input, |^lance error: |, /[^ ]*\.rs:\d+:\d+.*$", re.DOTALL)
 _QUOTED = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|`[^`]*`")
 
@@ -56,7 +59,8 @@ def connect(folder: Path) -> Any:
     require_lancedb()
     import lancedb
 
-    return lancedb.connect(str(folder))
+    # What LanceDB would keep in memory by itself is sized for servers: 7 GB.
+    return lancedb.connect(str(folder), session=lancedb.Session(_INDEX_CACHE, _METADATA_CACHE))
 
 
 def table_at(database: Any, name: str, version: int | None) -> Table | None:

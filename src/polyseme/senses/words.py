@@ -31,6 +31,7 @@ yours yourself yourselves
 FUNCTION_WORDS = frozenset(_LISTED.split())
 """English words without a meaning of their own, in small letters."""
 
+_ENDINGS = ("'s", "’s", "ings", "ing", "iest", "ies", "ied", "ers", "er", "ed", "es", "s", "y", "e")
 _NEAR = 3
 _FREQUENT = 20_000
 
@@ -50,21 +51,23 @@ def is_content(word: str) -> bool:
 
 
 def alike(word: str, other: str) -> bool:
-    """Whether two words look like forms of one: the same beginning, and short endings.
+    """Whether two words look like forms of one: the same but for a common English ending.
 
     Example:
-        >>> [other for other in ["banks", "banking", "bunk", "cities"] if alike("bank", other)]
+        >>> [other for other in ["banks", "banking", "band", "bunk"] if alike("bank", other)]
         ['banks', 'banking']
-        >>> alike("city", "cities"), alike("city", "citizen")
-        (True, False)
+        >>> alike("city", "cities"), alike("run", "running"), alike("city", "citizen")
+        (True, True, False)
     """
-    same = 0
-    for ours, theirs in zip(word, other, strict=False):
-        if ours != theirs:
+    return _stem(word) == _stem(other)
+
+
+def _stem(word: str) -> str:
+    for ending in _ENDINGS:
+        if word.endswith(ending) and len(word) - len(ending) >= 3:
+            word = word[: -len(ending)]
             break
-        same += 1
-    shorter = min(len(word), len(other))
-    return same >= max(1, min(3, shorter), shorter - 2) and max(len(word), len(other)) - same <= 3
+    return word[:-1] if word[-2:-1] == word[-1:] and len(word) > 3 else word
 
 
 def nearest_spelling(word: str, known: Iterable[str]) -> list[str]:
