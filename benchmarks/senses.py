@@ -217,7 +217,7 @@ def large(text: Path, folder: Path, occurrences: int) -> None:
         file.write_text("".join(islice(source, occurrences // 22)))
         made = build_index(file, folder, model=model, anew=True)
     print(
-        f"built: {made.occurrences:,} occurrences of {made.texts:,} texts in {made.seconds:,.0f} s, "
+        f"built: {made.occurrences:,} occurrences, {made.texts:,} texts, {made.seconds:,.0f} s, "
         f"{made.occurrences / made.seconds:,.0f}/s; {made.bytes / 1e6:,.0f} MB, "
         f"{made.bytes / made.occurrences:.0f} bytes an occurrence, peak memory {memory():,.0f} MB"
     )
@@ -262,7 +262,7 @@ def measure(folder: Path, queries: int) -> None:
 
 def recall(index: SenseIndex, asked: list, positions: list[int]) -> None:
     """Of the 10 nearest other words by comparing all occurrences, how many are found."""
-    known, targets, found = list(index.words), [], []
+    known, targets, found = sorted(index.words), [], []
     for one, position in zip(asked, positions, strict=True):
         own, vector = index._meant(one.text, position)
         targets.append((vector, set(forms_of(own, known))))

@@ -10,15 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from polyseme.encoder import (
-    EncoderConfig,
-    activate,
-    encode,
-    layer_norm,
-    parameter_shapes,
-    relative_buckets,
-    steps,
-)
+from polyseme.encoder import EncoderConfig, encode, parameter_shapes, steps
+from polyseme.layers import relative_buckets
+from polyseme.operations import activate, layer_norm
 from polyseme.packed import Packed, offsets_of
 
 VOCABULARY = 50

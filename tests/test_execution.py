@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from polyseme import execution
-from polyseme.encoder import Operations, encode, plain_operations
+from polyseme.encoder import encode
 from polyseme.execution import Place, numpy_blocks, on_host, place, prepare
+from polyseme.operations import Operations, plain_operations
 from polyseme.packed import Packed, offsets_of
 
 from .test_encoder import KINDS, config_of, ids_of, random_parameters

@@ -220,7 +220,7 @@ def test_synonyms_are_other_words_one_occurrence_of_each(index: SenseIndex) -> N
 
 
 def test_unknown_words_and_arguments_are_told_what_would_do(index: SenseIndex) -> None:
-    with pytest.raises(KeyError, match="'bnak' does not occur in .*'bank'"):
+    with pytest.raises(KeyError, match=r"'bnak' does not occur in .*'bank'"):
         index.search("the bnak", "bnak")
     with pytest.raises(KeyError, match="is no word of this text"):
         index.search("the river", "bank")
@@ -342,7 +342,7 @@ def test_words_that_mean_something() -> None:
 
 def test_another_model_is_refused(index: SenseIndex, model: Contextualizer, tmp_path: Path) -> None:
     other = polyseme.load(write_model(tmp_path / "model"), backend="numpy")
-    with pytest.raises(ValueError, match="was made with the model .*can't be compared"):
+    with pytest.raises(ValueError, match=r"was made with the model .*can't be compared"):
         SenseIndex.open(index.folder, other)
     (tmp_path / "a.txt").write_text("an apple\n")
     with pytest.raises(ValueError, match="can't be compared"):

@@ -82,6 +82,8 @@ def arrange(state: State, progress: bool | None = False) -> None:
 def _index(occurrences: Table, groups: Table) -> None:
     from lancedb.index import BTree, IvfSq
 
+    if not len(groups):
+        return
     for table, column in ((occurrences, "word"), (occurrences, "group"), (groups, "word")):
         table.create_index(column, config=BTree(), replace=True)
     if len(groups) >= _LEAST_GROUPS_OF_AN_INDEX:

@@ -276,6 +276,8 @@ class _Writer:
         """Write what waits, and then the state."""
         import pyarrow as pa
 
+        if self._tables["texts"] is None and not self._waiting["texts"]:
+            self.add([])  # no text at all makes an index all the same
         for name, waiting in self._waiting.items():
             if not waiting:
                 continue

@@ -27,6 +27,7 @@ _SAMPLE = 4000
 _LEAST_SHARE = 0.02
 _LEAST = 3
 _FEW = 20
+_EQUAL = 1e-3
 
 
 def centroids_of(vectors: Floats) -> Floats:
@@ -75,7 +76,10 @@ def _mixed(vectors: Floats) -> Integers:
 
     if len(vectors) < _FEW:
         return np.zeros(len(vectors), np.int64)
-    rest = unit(vectors - vectors.mean(axis=0)).astype(np.float64)
+    rest = vectors - vectors.mean(axis=0)
+    if np.linalg.norm(rest, axis=1).mean() < _EQUAL:
+        return np.zeros(len(vectors), np.int64)
+    rest = unit(rest).astype(np.float64)
     dimensions = min(DIMENSIONS, rest.shape[1])
     points = PCA(dimensions, svd_solver="full").fit_transform(rest)
     best, members = np.inf, np.zeros(len(points), np.int64)

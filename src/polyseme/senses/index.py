@@ -56,6 +56,7 @@ class SenseIndex:
         self._lock = Lock()
         self._seen = _changed(tables.state.folder)
         self._counts: dict[str, int] | None = None
+        self._sorted: list[str] | None = None
         self._senses: dict[str, list[Sense]] = {}
 
     @classmethod
@@ -115,9 +116,10 @@ class SenseIndex:
     def words(self) -> Mapping[str, int]:
         """Each word, its letters' case folded, and how often it occurs; the most frequent first."""
         tables = self._fresh()
-        if self._counts is None:
-            self._counts = tables.counts()
-        return self._counts
+        counts = self._counts
+        if counts is None:
+            counts = self._counts = tables.counts()
+        return counts
 
     def __len__(self) -> int:
         return len(self._fresh().occurrences)
@@ -210,7 +212,7 @@ class SenseIndex:
         where = checked_where(where)
         own, vector = self._meant(text, word)
         tables = self._fresh()
-        rows, cosines = tables.near(vector, k, where, forms_of(own, list(self.words)))
+        rows, cosines = tables.near(vector, k, where, forms_of(own, self._alphabet()))
         return tables.occurrences_of(rows, cosines)
 
     def senses(self, word: str) -> list[Sense]:
@@ -331,6 +333,13 @@ class SenseIndex:
             [sense.label for sense in senses],
         )
 
+    def _alphabet(self) -> list[str]:
+        """The words in alphabetical order."""
+        words, listed = self.words, self._sorted
+        if listed is None:
+            listed = self._sorted = sorted(words)
+        return listed
+
     def _fresh(self) -> Tables:
         """The tables; opened anew if the index has changed on the disk."""
         with self._lock:
@@ -339,7 +348,7 @@ class SenseIndex:
                 self._tables = Tables.of(read(self._tables.state.folder))
                 if self._model is not None:
                     check_model(self._tables.state, identity(self._model))
-                self._seen, self._counts = seen, None
+                self._seen, self._counts, self._sorted = seen, None, None
                 self._senses.clear()
             return self._tables
 

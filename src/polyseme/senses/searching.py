@@ -7,6 +7,7 @@ index, and the occurrences in them are compared one by one.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,8 @@ GROUPS = 256
 
 PROBES = 64
 """Cells of the vector index that are looked into for groups."""
+
+_SAME_START = 3
 
 
 @dataclass(frozen=True)
@@ -99,13 +102,14 @@ class Tables:
             where: a condition on the occurrences.
             leave_out: words that are not wanted.
         """
-        wanted, total = GROUPS, len(self.groups)
+        wanted, total = GROUPS, max(1, len(self.groups))
         others = f"NOT ({among('word', leave_out)})" if leave_out else None
         while True:
             query = self.groups.search(vector).distance_type("cosine").limit(min(wanted, total))
             query = query.nprobes(PROBES).select(["group", "_distance"])
             found = (query.where(others) if others else query).to_arrow()
-            rows = self._where(both(among("group", found["group"].to_pylist()), where), where)
+            groups = found["group"].to_pylist()
+            rows = self._where(both(among("group", groups) if groups else "FALSE", where), where)
             cosines = directions(rows["vector"]) @ vector
             best = _first_of_each(rows["word"].to_pylist(), np.argsort(-cosines, kind="stable"), k)
             if len(best) == k or wanted >= total:
@@ -150,11 +154,18 @@ class Tables:
 def forms_of(word: str, words: Sequence[str]) -> list[str]:
     """A word and the others that look like forms of it.
 
+    Args:
+        word: with its letters' case folded.
+        words: to choose among, in alphabetical order.
+
     Example:
-        >>> forms_of("bank", ["river", "banks", "bank", "banker"])
-        ['bank', 'banks', 'banker']
+        >>> forms_of("bank", ["band", "bank", "banker", "banks", "river"])
+        ['bank', 'banker', 'banks']
     """
-    return [word, *(other for other in words if other != word and alike(word, other))]
+    start = word[:_SAME_START]
+    here = bisect_left(words, start)
+    end = bisect_left(words, start + chr(0x10FFFF), here)
+    return [word, *(other for other in words[here:end] if other != word and alike(word, other))]
 
 
 def _first_of_each(
