@@ -15,7 +15,7 @@ const PAUSE = 250; // milliseconds after a key, before the sentences are read
 const NEAREST = 8;
 
 let info = null;
-let rungs = [];
+let rungs = []; // the served model's own is the last
 let state = null;
 let sentences = [];
 
@@ -29,7 +29,7 @@ async function start() {
   window.addEventListener("hashchange", () => adopt(fromFragment(location.hash)));
   await trying("start", start, async () => {
     info = await ask("info");
-    rungs = ["static", "parameter-free", info.rung].filter((rung, i, all) => all.indexOf(rung) === i);
+    rungs = ["static", "parameter-free"].filter((rung) => rung !== info.rung).concat(info.rung);
     const shape = info.layers ? `layers × heads: ${info.layers} × ${info.heads}, ` : "";
     byId("served").textContent = `${info.model} · ${info.rung}, ${shape}${info.dim} numbers a word`;
     const typed = byId("text").value;
@@ -107,7 +107,11 @@ function change(changes) {
 }
 
 function remember() {
-  history.replaceState(null, "", toFragment(state));
+  try {
+    history.replaceState(null, "", toFragment(state));
+  } catch {
+    // Browsers bound how often and how long; the next change may fit again.
+  }
 }
 
 async function refresh() {
@@ -192,7 +196,7 @@ const nearing = latest(async (signal) => {
 
 const searching = latest(async (signal) => {
   if (info.index === null) {
-    hideCorpus("No index is served: start the server with one to see the word's senses in a corpus.");
+    hideCorpus("No index is served. `polyseme serve --index INDEX` shows a word's uses in a corpus, by sense.");
     return;
   }
   const { text, words, starts } = sentences[state.sentence];
