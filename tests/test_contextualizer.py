@@ -6,6 +6,7 @@ import copy
 import pickle
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ def both_rungs(
     return [polyseme.load(source, backend=request.param) for source in (None, folder)]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_a_text_has_the_same_bits_in_any_batch(
     both_rungs: list[Contextualizer], data: st.DataObject
@@ -244,6 +245,23 @@ def test_many_threads_get_what_one_gets(model: Contextualizer) -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+def test_calls_with_other_options_are_not_mixed_up(model: Contextualizer) -> None:
+    calls = [
+        lambda text: model.contextualize(text).vectors,
+        lambda text: model.contextualize(text, layer=0).vectors,
+        lambda text: model.contextualize(text, normalize=True).vectors,
+        lambda text: model.contextualize([text], phrases=["apple pie"]).vectors,
+        lambda text: model.contextualize(text, batch_tokens=7).vectors,
+        lambda text: model.encode([text]),
+        lambda text: model.encode([text], normalize=True),
+    ]
+    asked = [(call, text) for text in TEXTS for call in calls] * 8
+    expected = [call(text) for call, text in asked]
+    with ThreadPoolExecutor(32) as pool:
+        found = list(pool.map(lambda pair: pair[0](pair[1]), asked))
+    assert all(map(np.array_equal, found, expected))
 
 
 @pytest.mark.parametrize("backend", backends())

@@ -58,6 +58,16 @@ def test_texts_are_a_sequence() -> None:
     assert offsets.tolist() == [0, 2, 2, 6]
 
 
+def test_a_part_has_its_texts_and_memory_of_its_own() -> None:
+    docs = texts()
+    part = docs.part(1, 3)
+    assert [doc.text for doc in part] == [doc.text for doc in docs[1:]]
+    assert [doc.words for doc in part] == [doc.words for doc in docs[1:]]
+    assert np.array_equal(part.vectors, docs.vectors[2:])
+    for name in ("offsets", "spans", "vectors", "known"):
+        assert not np.shares_memory(getattr(part, name), getattr(docs, name))
+
+
 def test_arrow_holds_what_the_texts_hold() -> None:
     pyarrow = pytest.importorskip("pyarrow", reason="Arrow output needs pyarrow")
     docs = texts()

@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from polyseme import execution
-from polyseme.encoder import Operations, encode, plain_operations
-from polyseme.execution import Place, on_host, place, prepare
+from polyseme.encoder import encode
+from polyseme.execution import Place, numpy_blocks, on_host, place, prepare
+from polyseme.operations import Operations, plain_operations
 from polyseme.packed import Packed, offsets_of
 
 from .test_encoder import KINDS, config_of, ids_of, random_parameters
@@ -94,7 +95,7 @@ def check_that_batches_do_not_matter(
 
 @every_place
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(
     lengths=lists_of_lengths,
     shape=st.sampled_from([(24, 40, 4), (32, 48, 1), (36, 37, 3), (20, 50, 2)]),
@@ -140,7 +141,7 @@ def test_a_text_is_the_same_to_the_last_bit_in_every_batch(
         ("post-norm", 300, 700, 4),
     ],
 )
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=3)
 @given(
     lengths=lists_of_lengths,
     batch_tokens=st.sampled_from([100, 8192]),
@@ -210,6 +211,31 @@ def test_a_linear_map_is_the_same_wherever_its_row_stands(
                     rows = as_arrays(where, wide(states[start : start + count]))
                     part = operations.linear(rows, "layers.0.feed_forward.up")
                     assert np.array_equal(wide(part), together[start : start + count])
+
+
+@pytest.mark.parametrize("way", [*numpy_blocks.WAYS, numpy_blocks.ROW_BY_ROW], ids=str)
+@pytest.mark.parametrize("rows", [0, 1, 63, 64, 65, 300, 1100])
+def test_every_way_to_cut_a_product_gives_the_product(way: numpy_blocks.Way, rows: int) -> None:
+    random = np.random.default_rng(rows)
+    states, weight = random.normal(size=(rows, 24)), random.normal(size=(24, 48))
+    assert np.allclose(way.product(states, weight), states @ weight, rtol=1e-12, atol=1e-12)
+
+
+def test_a_way_in_which_rows_round_otherwise_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Uneven(numpy_blocks.Way):
+        def product(self, states: np.ndarray, weight: np.ndarray) -> np.ndarray:
+            product = super().product(states, weight)
+            product[self.sizes[0] - 1 :, 3] += EPSILON["float32"] * np.abs(product).max()
+            return product
+
+    uneven, even = Uneven((64,)), numpy_blocks.ROW_BY_ROW
+    assert not uneven.keeps_bits(24, 48, "float32")
+    assert even.keeps_bits(24, 48, "float32")
+    for ways, taken in (((uneven, even), even), ((uneven,), numpy_blocks.ROW_BY_ROW)):
+        monkeypatch.setattr(numpy_blocks, "WAYS", ways)
+        numpy_blocks.way_of.cache_clear()
+        assert numpy_blocks.way_of(24, 48, "float32") == taken
+    numpy_blocks.way_of.cache_clear()
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 13, 16, 17, 31, 32, 33, 65])

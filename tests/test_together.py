@@ -1,30 +1,43 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 
 from polyseme.execution.together import Together
-from polyseme.packed import Packed
+
+Texts = list[Any]
 
 
-def packed(*texts: list[int]) -> Packed:
-    return Packed.from_arrays([np.asarray(text) for text in texts])
+def cut(found: list[str], start: int, stop: int) -> list[str]:
+    return found[start:stop]
 
 
-def called_by_threads(together: Together, calls: list[tuple[Packed, Any]]) -> list[Any]:
+def called_by_threads(
+    calls: list[tuple[Texts, Any]],
+    compute: Callable[[Texts, Any], list[str]],
+    together: Together,
+) -> list[Any]:
     """What each call returns or raises, all of them waiting while the first one is computed."""
     found: list[Any] = [None] * len(calls)
+    everyone = threading.Event()
 
     def work(number: int) -> None:
+        texts, options = calls[number]
+
+        def patient(joined: Texts) -> list[str]:
+            everyone.wait(timeout=60)
+            return compute(joined, options)
+
         try:
-            found[number] = together(*calls[number])
+            found[number] = together(patient, texts, options)
         except ValueError as error:
             found[number] = error
 
     threads = [threading.Thread(target=work, args=(i,)) for i in range(len(calls))]
+    threading.Timer(0.5, everyone.set).start()
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -33,65 +46,104 @@ def called_by_threads(together: Together, calls: list[tuple[Packed, Any]]) -> li
     return found
 
 
-def test_every_call_gets_its_own_rows() -> None:
-    computed: list[int] = []
-    everyone = threading.Event()
-
-    def compute(given: Packed, factor: Any) -> list[Any]:
-        if not computed:
-            everyone.wait(timeout=60)
-        computed.append(len(given.values))
-        return [given.values * factor, given.values + factor]
-
-    together = Together(compute)
-    calls = [(packed([i, i + 1], [i]), 2 + i % 2) for i in range(64)]
-    asking = threading.Timer(0.5, everyone.set)
-    asking.start()
-    found = called_by_threads(together, calls)
-    for (given, factor), (times, plus) in zip(calls, found, strict=True):
-        np.testing.assert_array_equal(times, given.values * factor)
-        np.testing.assert_array_equal(plus, given.values + factor)
-    assert sum(computed) == 64 * 3
-    # The first one alone, and those that waited for each of the two factors.
-    assert len(computed) < 10
-
-
-def test_calls_are_joined_up_to_a_number_of_rows() -> None:
+def test_every_call_gets_its_own_texts() -> None:
     computed: list[int] = []
 
-    def compute(given: Packed, options: Any) -> list[Any]:
-        computed.append(len(given.values))
-        return [given.values]
+    def compute(texts: Texts, mark: str) -> list[str]:
+        computed.append(len(texts))
+        return [text + mark for text in texts]
 
-    together = Together(compute, most=5)
-    called_by_threads(together, [(packed([1, 2]), None)] * 20 + [(packed([0] * 9), None)])
-    assert max(size for size in computed if size != 9) <= 5
+    calls = [([f"{i} one", f"{i} two"], "!?"[i % 2]) for i in range(64)]
+    found = called_by_threads(calls, compute, Together(cut, most=1 << 20))
+    assert found == [[text + mark for text in texts] for texts, mark in calls]
+    assert sum(computed) == 64 * 2
+    # The first one alone, and those that waited for each of the two marks.
+    assert len(computed) <= 4
+
+
+def test_calls_are_joined_up_to_a_number_of_characters() -> None:
+    computed: list[Texts] = []
+
+    def compute(texts: Texts, _: Any) -> list[str]:
+        computed.append(texts)
+        return texts
+
+    calls: list[tuple[Texts, Any]] = [(["a" * 100], None)] * 20 + [(["b" * 900], None)]
+    called_by_threads(calls, compute, Together(cut, most=500))
+    assert max(len(texts) for texts in computed) == 5
+    assert ["b" * 900] in computed
 
 
 def test_an_error_is_raised_in_the_call_that_it_is_of() -> None:
-    def compute(given: Packed, options: Any) -> list[Any]:
-        if 13 in given.values:
+    def compute(texts: Texts, _: Any) -> list[str]:
+        if "13" in texts:
             raise ValueError("thirteen")
-        return [given.values]
+        return texts
 
-    calls = [(packed([i, i]), None) for i in range(20)]
-    for number, result in enumerate(called_by_threads(Together(compute), calls)):
+    calls = [([str(i)], None) for i in range(20)]
+    for number, result in enumerate(called_by_threads(calls, compute, Together(cut, most=1 << 20))):
         if number == 13:
             assert str(result) == "thirteen"
         else:
-            np.testing.assert_array_equal(result[0], [number, number])
+            assert result == [str(number)]
 
 
-def test_a_call_that_was_interrupted_leaves_the_others_their_results() -> None:
-    interrupted: list[bool] = []
+def test_a_call_that_is_interrupted_leaves_the_others_their_results() -> None:
+    together = Together(cut, most=1 << 20)
+    begun, go_on = threading.Event(), threading.Event()
+    found: list[Any] = []
 
-    def compute(given: Packed, options: Any) -> list[Any]:
-        if not interrupted:
-            interrupted.append(True)
+    def interrupted(texts: Texts) -> list[str]:
+        begun.set()
+        go_on.wait(timeout=60)
+        raise KeyboardInterrupt
+
+    def first() -> None:
+        with pytest.raises(KeyboardInterrupt):
+            together(interrupted, ["first"], None)
+
+    def others() -> None:
+        found.append(together(list, ["other"], None))
+
+    threads = [threading.Thread(target=first)]
+    threads[0].start()
+    assert begun.wait(timeout=60)
+    threads += [threading.Thread(target=others) for _ in range(5)]
+    for thread in threads[1:]:
+        thread.start()
+    go_on.set()
+    for thread in threads:
+        thread.join(timeout=60)
+        assert not thread.is_alive()
+    assert found == [["other"]] * 5
+    assert together(list, ["later"], None) == ["later"]
+
+
+def test_a_call_that_is_interrupted_while_it_waits_is_taken_off() -> None:
+    class Interrupted:
+        """In place of the lock that a waiting call sleeps on."""
+
+        def acquire(self) -> None:
             raise KeyboardInterrupt
-        return [given.values]
 
-    together = Together(compute)
-    with pytest.raises(KeyboardInterrupt):
-        together(packed([1]), None)
-    np.testing.assert_array_equal(together(packed([2]), None)[0], [2])
+        def release(self) -> None:
+            pytest.fail("it was given the turn, though it is gone")
+
+    together = Together(cut, most=1 << 20)
+    computed: list[Texts] = []
+
+    def compute(texts: Texts) -> list[str]:
+        if texts == ["first"]:
+            with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+                patch.setattr("polyseme.execution.together._Call.__init__", with_such_a_lock)
+                together(compute, ["second"], None)
+        computed.append(texts)
+        return texts
+
+    def with_such_a_lock(call: Any, texts: Texts, options: Any) -> None:
+        call.texts, call.size, call.options = texts, 64, options
+        call.woken, call.done, call.left, call.result = Interrupted(), False, False, None
+
+    assert together(compute, ["first"], None) == ["first"]
+    assert together(compute, ["third"], None) == ["third"]
+    assert computed == [["first"], ["third"]]

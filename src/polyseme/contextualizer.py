@@ -8,11 +8,12 @@ states -> pooled word vectors; this module joins the stages and knows nothing of
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import numpy as np
@@ -26,7 +27,7 @@ from polyseme.execution import Place, on_host, prepare
 from polyseme.execution.threads import processors
 from polyseme.execution.together import Together
 from polyseme.hub import push
-from polyseme.inputs import Text, as_list, batches, checked, is_stream
+from polyseme.inputs import Text, as_list, batches, checked, is_stream, size_of
 from polyseme.packed import Packed, mean_of_ranges, offsets_of, take
 from polyseme.parameter_free import ParameterFree, contextualize_packed, log_prior
 from polyseme.progress import progress_bar
@@ -48,6 +49,9 @@ Result = TypeVar("Result", EmbeddedTexts, npt.NDArray[np.float32])
 # that stays small, of a list, enough for few copies when the batches are joined.
 _CHARACTERS_OF_A_STREAM = 1 << 18
 _CHARACTERS_OF_A_LIST = 1 << 20
+# What may be computed together with other threads' calls, and how much of it at a time.
+_CHARACTERS_OF_A_SMALL_CALL = 1 << 14
+_CHARACTERS_TOGETHER = 1 << 17
 _LEAST_TOKENS_OF_A_STEP = 256
 
 
@@ -74,7 +78,8 @@ class Contextualizer:
         self.own_vocabulary: tuple[list[str], Floats] | None = None
         self.origin: Path | None = None
         self._arrays, self._operations = prepare(checkpoint.parameters, checkpoint.config, where)
-        self._together = Together(self._encode)
+        self._together = Together(_part, most=_CHARACTERS_TOGETHER)
+        self._one_at_a_time = Lock()
 
     @property
     def name(self) -> str:
@@ -202,12 +207,15 @@ class Contextualizer:
                 tokens.texts, tokens.word_offsets, tokens.spans, vectors, tokens.known
             )
 
+        options = ("words", phrases, layer, batch_tokens, bool(normalize))
         if isinstance(texts, str):
-            return embed([texts])[0]
+            embedded: EmbeddedTexts = self._perhaps_together(embed, [texts], options)
+            return embedded[0]
         if is_stream(texts):
-            return chain.from_iterable(self._each(embed, _checked_stream(texts), None, progress))
+            stream = self._each(embed, _checked_stream(texts), None, progress, options)
+            return chain.from_iterable(stream)
         listed = as_list(texts)
-        parts = list(self._each(embed, listed, len(listed), progress))
+        parts = list(self._each(embed, listed, len(listed), progress, options))
         return _joined(parts or [embed([])])
 
     def encode(
@@ -261,7 +269,8 @@ class Contextualizer:
             return unit(vectors) if to_unit else vectors
 
         total = len(listed) if isinstance(listed, list) else None
-        parts = self._each(embed, listed, total, progress)
+        options = ("texts", batch_tokens, bool(to_unit))
+        parts = self._each(embed, listed, total, progress, options)
         encoded = np.concatenate([np.zeros((0, self.dim), np.float32), *parts])
         return encoded[0] if isinstance(texts, str) else encoded
 
@@ -462,19 +471,15 @@ class Contextualizer:
         self, sequences: Sequences, layers: Sequence[int], batch_tokens: int = 2048
     ) -> list[Array]:
         """(n_tokens, dim) states of every token after each of several layers."""
-        return list(self._together(sequences.token_ids, (tuple(layers), batch_tokens)))
-
-    def _encode(self, token_ids: Packed, options: tuple[tuple[int, ...], int]) -> list[Array]:
-        layers, batch_tokens = options
         if self.place.backend == "numpy":
             # A step for each processor, if they are worth it.
-            share = -(-len(token_ids.values) // processors())
+            share = -(-len(sequences.token_ids.values) // processors())
             batch_tokens = min(batch_tokens, max(_LEAST_TOKENS_OF_A_STEP, share))
-        with self._no_gradients():
+        with self._one_at_a_time, self._no_gradients():
             packed = encode_layers(
                 self._arrays,
                 self.config,
-                token_ids,
+                sequences.token_ids,
                 layers,
                 operations=self._operations,
                 batch_tokens=batch_tokens,
@@ -528,12 +533,21 @@ class Contextualizer:
         texts: Iterable[Text],
         total: int | None,
         progress: bool | None,
+        options: Hashable,
     ) -> Iterator[Result]:
         with progress_bar(total, progress) as advance:
             size = _CHARACTERS_OF_A_STREAM if total is None else _CHARACTERS_OF_A_LIST
             for batch in batches(texts, size):
-                yield embed(batch)
+                yield self._perhaps_together(embed, batch, options)
                 advance(len(batch))
+
+    def _perhaps_together(
+        self, embed: Callable[[list[Text]], Result], batch: list[Text], options: Hashable
+    ) -> Result:
+        """What ``embed`` gives for the batch; small ones with those of other threads."""
+        if sum(map(size_of, batch)) > _CHARACTERS_OF_A_SMALL_CALL:
+            return embed(batch)
+        return self._together(embed, batch, options)
 
     def _layer(self, layer: int | None) -> int:
         if layer is None:
@@ -600,6 +614,13 @@ def _made(
 
 def _checked_stream(texts: Iterator[Any]) -> Iterator[Text]:
     return (checked(text, i) for i, text in enumerate(texts))
+
+
+def _part(embedded: Result, start: int, stop: int) -> Result:
+    """What belongs to the texts start..stop, in memory of its own."""
+    if isinstance(embedded, EmbeddedTexts):
+        return embedded.part(start, stop)
+    return embedded[start:stop].copy()
 
 
 def _joined(parts: list[EmbeddedTexts]) -> EmbeddedTexts:

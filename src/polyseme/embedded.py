@@ -189,6 +189,17 @@ class EmbeddedTexts(Sequence[EmbeddedText]):
     def __iter__(self) -> Iterator[EmbeddedText]:
         return (self[i] for i in range(len(self)))
 
+    def part(self, start: int, stop: int) -> EmbeddedTexts:
+        """The texts start..stop alone, over arrays of their own."""
+        first, last = int(self.offsets[start]), int(self.offsets[stop])
+        return EmbeddedTexts(
+            self.texts[start:stop],
+            self.offsets[start : stop + 1] - first,
+            self.spans[first:last].copy(),
+            self.vectors[first:last].copy(),
+            self.known[first:last].copy(),
+        )
+
     def to_numpy(self) -> tuple[Floats, Offsets]:
         """(n_words, dim) float32 vectors of all texts end to end, and (n_texts + 1,) offsets."""
         return self.vectors, self.offsets

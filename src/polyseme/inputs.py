@@ -64,18 +64,23 @@ def checked(item: Any, position: int) -> Text:
 
 
 def batches(texts: Iterable[Text], characters: int) -> Iterator[list[Text]]:
-    """Cut a stream into lists of about so many characters; short texts count as 64 each."""
+    """Cut a stream into lists of about so many characters, by ``size_of``."""
     batch: list[Text] = []
     size = 0
     for text in texts:
         batch.append(text)
-        length = len(text) if isinstance(text, str) else sum(map(len, text))
-        size += max(length, _CHARACTERS_OF_A_SHORT_TEXT)
+        size += size_of(text)
         if size >= characters:
             yield batch
             batch, size = [], 0
     if batch:
         yield batch
+
+
+def size_of(text: Text) -> int:
+    """Characters of a text; 64 for a short one, which is not computed in less."""
+    length = len(text) if isinstance(text, str) else sum(map(len, text))
+    return max(length, _CHARACTERS_OF_A_SHORT_TEXT)
 
 
 _WOULD_DO = "give a str, a list, tuple, NumPy, pandas or Arrow array of str, or a generator of str"

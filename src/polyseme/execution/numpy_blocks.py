@@ -1,10 +1,9 @@
 """Primitives for NumPy whose results do not depend on the batch.
 
 A BLAS picks its kernel by the shape of the matrices, and another kernel rounds otherwise. So
-products are computed in blocks of one fixed number of rows; a last block that is not full is filled
-up with zeros. Where a probe shows that this BLAS gives the same bits for many rows at a time, it
-gets them, as it is quicker so. A kernel may also treat the odd columns at the end of a matrix
-otherwise in one row than in another, so odd widths are filled up as well.
+products are computed in blocks of a fixed number of rows; a last block that is not full is filled
+up with zeros. A kernel may also round otherwise in one row of a block than in another; a probe
+finds the quickest way in which this one does not (``way_of``).
 
 Weights are transposed once, when the model is loaded. What follows a product (bias, activation,
 residual) is done to each block while it is in the cache, in place.
@@ -13,23 +12,22 @@ residual) is done to each block while it is in the cache, in place.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from polyseme.encoder import Activation, EncoderConfig, Operations, activate, plain_operations
+from polyseme.encoder import EncoderConfig
 from polyseme.execution.threads import side_by_side
+from polyseme.operations import Activation, Operations, activate, plain_operations
 
 Floats = npt.NDArray[Any]
 Finish = Callable[[Floats, slice], None]
 
 ROWS = 64
 """Rows of a product: large enough for a BLAS to reach its rate, small enough for one sentence."""
-
-MANY_ROWS = 512
-"""Rows of a product where it makes no difference: as many as the cache holds with a weight."""
 
 ROWS_AFTER = 256
 """Rows of what follows a product: few calls, and still in a core's cache."""
@@ -118,8 +116,8 @@ class _Map:
 
     def __call__(self, states: Floats, finish: Finish | None = None) -> Floats:
         """(T, d_in) -> (T, d_out), ``finish`` applied to each block in place."""
-        product = product_in_blocks(states, self.weight)
-        mapped = product
+        dtype = str(np.result_type(states, self.weight))
+        mapped = way_of(*self.weight.shape, dtype).product(states, self.weight)
         if self.width != mapped.shape[1]:
             mapped = mapped[:, : self.width].copy()
         if self.bias is None and finish is None:
@@ -134,35 +132,68 @@ class _Map:
         return mapped
 
 
-def product_in_blocks(states: Floats, weight: Floats) -> Floats:
-    """(T, d_in) @ (d_in, d_out), every product of ``ROWS`` rows, or as if it were."""
-    rows, width = states.shape
-    product = np.empty((rows, weight.shape[1]), dtype=np.result_type(states, weight))
-    at_once = rows_at_once(*weight.shape, str(product.dtype))
-    start = 0
-    for size in (at_once, ROWS):
-        while rows - start >= size:
-            np.matmul(states[start : start + size], weight, out=product[start : start + size])
+@dataclass(frozen=True)
+class Way:
+    """How a product is cut into blocks.
+
+    Attributes:
+        sizes: rows of a block, largest first.
+        margin: rows before and behind a block that are computed with it and thrown away. With a
+            margin, the transposed product is computed, in which rows are columns.
+    """
+
+    sizes: tuple[int, ...]
+    margin: int = 0
+
+    def product(self, states: Floats, weight: Floats) -> Floats:
+        """(T, d_in) @ (d_in, d_out)."""
+        rows, margin = len(states), self.margin
+        product = np.empty((rows, weight.shape[1]), dtype=np.result_type(states, weight))
+        if margin:
+            states = np.pad(states, ((margin, margin), (0, 0)))
+        start = 0
+        while start < rows:
+            size = next((size for size in self.sizes if size <= rows - start), self.sizes[-1])
+            block = states[start : start + size + 2 * margin]
+            lacking = size + 2 * margin - len(block)
+            if lacking:
+                block = np.pad(block, ((0, lacking), (0, 0)))
+            own = product[start : start + size]
+            if margin:
+                own[:] = np.matmul(weight.T, block.T)[:, margin : margin + len(own)].T
+            elif lacking:
+                own[:] = np.matmul(block, weight)[: len(own)]
+            else:
+                np.matmul(block, weight, out=own)
             start += size
-    if start < rows:
-        last = np.zeros((ROWS, width), dtype=states.dtype)
-        last[: rows - start] = states[start:]
-        product[start:] = np.matmul(last, weight)[: rows - start]
-    return product
+        return product
+
+    def keeps_bits(self, width_in: int, width_out: int, dtype: str) -> bool:
+        """Whether a row's product is the same in every place of a block of every size."""
+        random = np.random.default_rng(0)
+        weight = random.standard_normal((width_in, width_out)).astype(dtype)
+        for row in random.standard_normal((2, width_in)).astype(dtype):
+            products = [self.product(np.tile(row, (size, 1)), weight) for size in self.sizes]
+            if not all((product == products[0][0]).all() for product in products):
+                return False
+        return True
+
+
+WAYS = (Way((512, ROWS)), Way((ROWS,)), Way((256, ROWS), margin=8), Way((ROWS,), margin=8))
+"""Quickest first: as many rows as the cache holds with a weight.
+
+OpenBLAS's kernel for AVX2 adds up the rows 6 to 11 of every 12 in another order than 0 to 5; and of
+a transposed product the first and the last 8 columns otherwise than those between.
+"""
+
+ROW_BY_ROW = Way((1,))
 
 
 @lru_cache(maxsize=256)
-def rows_at_once(width_in: int, width_out: int, dtype: str) -> int:
-    """``MANY_ROWS`` if this BLAS gives them the bits of ``ROWS`` rows at a time, else ``ROWS``."""
-    random = np.random.default_rng(0)
-    states = random.standard_normal((MANY_ROWS, width_in)).astype(dtype)
-    weight = random.standard_normal((width_in, width_out)).astype(dtype)
-    together = states @ weight
-    same = all(
-        np.array_equal(states[start : start + ROWS] @ weight, together[start : start + ROWS])
-        for start in range(0, MANY_ROWS, ROWS)
-    )
-    return MANY_ROWS if same else ROWS
+def way_of(width_in: int, width_out: int, dtype: str) -> Way:
+    """The first of ``WAYS`` that keeps the bits with this BLAS; if none does, row by row."""
+    ways = (way for way in WAYS if way.keeps_bits(width_in, width_out, dtype))
+    return next(ways, ROW_BY_ROW)
 
 
 def in_blocks(function: Any, states: Floats) -> Floats:
@@ -174,7 +205,7 @@ def in_blocks(function: Any, states: Floats) -> Floats:
 
 
 def _normed(states: Floats, weight: Floats, bias: Floats | None, epsilon: float) -> Floats:
-    """``encoder.layer_norm`` with few temporaries."""
+    """``operations.layer_norm`` with few temporaries."""
     width = states.shape[1]
     result = np.empty_like(states)
     for start in range(0, len(states), ROWS_AFTER):
