@@ -140,7 +140,7 @@ def corpus(
         str | None,
         typer.Option(
             metavar="ADDR",
-            help="Of the cluster: auto, host:port, ray://host:port, or local.  "
+            help="Of the cluster: host:port, auto, or local.  "
             "[default: RAY_ADDRESS, else one that runs here, else local]",
             show_default=False,
         ),
