@@ -21,7 +21,7 @@ from typing import IO, TYPE_CHECKING, Literal, TypeAlias
 from polyseme import __version__
 from polyseme.corpus import on_ray
 from polyseme.corpus.identity import identity, metadata
-from polyseme.corpus.inputs import find, fingerprint
+from polyseme.corpus.inputs import find, fingerprint, rows_of
 from polyseme.corpus.manifest import Manifest, Shard, claimed, opened
 from polyseme.corpus.on_ray import RayCluster, Shards
 from polyseme.corpus.parts import PART, Fill, Made, PartMaker, known_types, write_part
@@ -103,7 +103,8 @@ def embed_corpus(
             each file's suffix says it.
         skip_unknown: leave out files whose suffix says nothing.
         shard_rows: rows of the input that become one part.
-        on_error: "stop" at a line that is not what it should be; "skip" writes it to rejects.jsonl.
+        on_error: "stop" at a line that is not what it should be; "skip" writes it into
+            _rejects.jsonl.
         anew: remove what is there of an earlier data set.
         cluster: compute there; files are read and written by this process all the same. The data
             set, and how it goes on, are those of one machine.
@@ -133,7 +134,7 @@ def embed_corpus(
         ...     _ = notes.write_text("An apple a day\nApple pie\n")
         ...     made = embed_corpus(notes, Path(place, "made"), wanted=Wanted(by="words"))
         ...     sorted(file.name for file in made.folder.iterdir()), made.rows, made.vectors
-        (['manifest.json', 'part-00000.parquet'], 2, 6)
+        (['_manifest.json', 'part-00000.parquet'], 2, 6)
     """
     require_pyarrow()
     if cluster is not None:
@@ -247,10 +248,16 @@ def _run(
     words, rejects = 0, sum(shard.rejects for shard in manifest.shards)
 
     def status() -> str:
-        return f"{words / max(time.monotonic() - begun, 1e-9):,.0f} words/s, {rejects:,} rejected"
+        rate = words / max(time.monotonic() - begun, 1e-9)
+        return f"{words:,} words, {rate:,.0f} words/s, {rejects:,} rejected"
+
+    def left() -> int | None:
+        if any(given.once for given in maker.sources):
+            return None
+        return max(0, rows_of(maker.sources) - manifest.next_row)
 
     with ExitStack() as stack:
-        advance = stack.enter_context(progress_bar(None, progress, status=status))
+        advance = stack.enter_context(progress_bar(left, progress, status=status))
 
         def count(n_rows: int, n_words: int, n_rejects: int) -> None:
             nonlocal words, rejects
