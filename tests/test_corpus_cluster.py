@@ -91,9 +91,11 @@ def test_the_driver_is_killed_and_then_a_node(
         text=True,
     )
     assert process.stderr is not None
-    before = [json.loads(process.stderr.readline())["file"]]
-    process.send_signal(signal.SIGKILL)
-    before += [json.loads(line)["file"] for line in process.stderr if line.startswith("{")]
+    before: list[str] = []
+    for line in process.stderr:
+        if '"event": "shard"' in line:
+            process.send_signal(signal.SIGKILL)
+            before.append(json.loads(line)["file"])
     assert process.wait(timeout=60) == -signal.SIGKILL
     listed = len(json.loads((out / NAME).read_text())["shards"])
     assert 0 < len(before) <= listed < made.shards - 10, "the job was not killed in its middle"
