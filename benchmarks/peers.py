@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from corpus import sentences
+from sentences import sentences
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 

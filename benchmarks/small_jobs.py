@@ -14,8 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import polyseme
-from corpus import sentences
 from peers import checkpoint
+from sentences import sentences
 
 SENTENCE = "Apple just launched a new iPhone and everybody wants to have one, it seems."
 MODELS: dict[str, dict[str, Any]] = {

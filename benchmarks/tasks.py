@@ -13,9 +13,9 @@ import statistics
 import time
 
 import polyseme
-from corpus import sentences
 from polyseme.tasks import SpanClassifier
 from polyseme.text import split_words
+from sentences import sentences
 
 _ROUNDS = 5
 

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
-from corpus import sentences
+from sentences import sentences
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 

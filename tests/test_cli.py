@@ -25,6 +25,7 @@ COMMANDS = [
     ["compare"],
     ["explain"],
     ["embed"],
+    ["corpus"],
     ["info"],
     ["eval"],
     ["train"],
@@ -200,6 +201,28 @@ def test_embed_options_change_what_is_written(vectors: str) -> None:
     row = json.loads(done(*start_of, "--sentence", "--normalize", stdin="the river bank"))
     assert np.linalg.norm(row["vector"]) == pytest.approx(1)
     assert "--phrase" in misused(*start_of, "--sentence", "--phrase", "river bank")
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".jsonl", ".parquet"])
+def test_embed_tries_a_sample_and_writes_nothing(tmp_path: Path, vectors: str, suffix: str) -> None:
+    if suffix == ".parquet":
+        pytest.importorskip("pyarrow", reason="Parquet is written with pyarrow")
+    lines = [f'{{"text": "the river bank {i}"}}' for i in range(2000)]
+    lines[7] = "{"
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    command = ["embed", tmp_path / "a.jsonl", "-o", tmp_path / f"out{suffix}", "-m", vectors]
+    said = done(*command, "--dry-run")
+    assert names_in(tmp_path) == ["a.jsonl"]
+    assert said.startswith("1 file, about 2,000 rows: 7,992 vectors, ")
+    assert said.endswith("by a sample of 1,000 rows, of which 1 can't be used\n")
+    (tmp_path / "a.jsonl").write_text("\n".join(lines[:7] + lines[8:]))
+    done(*command)
+    size = (tmp_path / f"out{suffix}").stat().st_size
+    told = float(re.search(r"([\d.]+) kB", said)[1])  # type: ignore[index]
+    assert 0.8 < told * 1000 / size < 1.25
+    assert "stdin can be read once" in failed(
+        "embed", "-", "-o", tmp_path / "b.npz", "--dry-run", "-m", vectors, stdin="a"
+    )
 
 
 def test_embed_leaves_no_half_file_and_keeps_the_old_one(tmp_path: Path, vectors: str) -> None:

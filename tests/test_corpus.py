@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import csv
 import gzip
 import json
 import lzma
@@ -24,6 +25,7 @@ from polyseme.attention import unit  # noqa: E402
 from polyseme.cli import app  # noqa: E402
 from polyseme.contextualizer import Contextualizer  # noqa: E402
 from polyseme.corpus import Wanted, embed_corpus, embed_rows, schema_of  # noqa: E402
+from polyseme.files import WrongLineError  # noqa: E402
 from tests.conftest import WORDS, write_model  # noqa: E402
 
 TEXTS = ["An apple a day", "the doctor keeps the new apple", "", "Apple away."]
@@ -184,43 +186,6 @@ def test_a_batch_needs_nothing_but_the_model(model: Contextualizer) -> None:
     assert embed_rows(model, [], columns[:0], Wanted()).num_rows == 0
 
 
-def test_pandas_and_whatever_else_is_there_open_it(
-    model: Contextualizer, notes: Path, tmp_path: Path
-) -> None:
-    out = tmp_path / "out"
-    embed_corpus(notes, out, model=model, wanted=Wanted("words"), shard_rows=2)
-    vectors = model.contextualize(TEXTS).vectors
-    opened = 0
-    try:
-        import pandas
-    except ImportError:
-        pass
-    else:
-        frame = pandas.concat(map(pandas.read_parquet, sorted(out.glob("*.parquet"))))
-        np.testing.assert_array_equal(np.stack(frame["vector"].to_list()), vectors)
-        opened += 1
-    try:
-        import polars
-    except ImportError:
-        pass
-    else:
-        polars_frame = polars.read_parquet(out / "*.parquet")
-        np.testing.assert_array_equal(polars_frame["vector"].to_numpy(), vectors)
-        opened += 1
-    try:
-        import duckdb
-    except ImportError:
-        pass
-    else:
-        found = duckdb.sql(
-            f"select vector from '{out}/*.parquet' order by row, position"
-        ).fetchall()
-        np.testing.assert_array_equal(np.asarray(found, np.float32)[:, 0], vectors)
-        opened += 1
-    if not opened:
-        pytest.skip("none of pandas, polars and duckdb is installed")
-
-
 # What comes in.
 
 CARRIED = [{"text": text, "id": i, "share": i / 2, "on": i > 1} for i, text in enumerate(TEXTS)]
@@ -359,6 +324,70 @@ def test_stdin_goes_on_too(model_folder: Path, tmp_path: Path) -> None:
     assert [row["text"] for row in rows_of(tmp_path / "out")] == TEXTS
 
 
+def test_columns_of_arrow_may_be_kept_in_other_forms(model: Contextualizer, tmp_path: Path) -> None:
+    """Text and kept columns as strings of each kind, dictionaries, lists and nested values."""
+    words = pa.array([text.split() for text in TEXTS])
+    nested = [{"a": i, "b": [str(i)]} for i in range(len(TEXTS))]
+    forms = {
+        "string": pa.array(TEXTS),
+        "large": pa.array(TEXTS, pa.large_string()),
+        "dictionary": pa.array(TEXTS).dictionary_encode(),
+        "words": words,
+        "large_words": words.cast(pa.large_list(pa.large_string())),
+    }
+    if hasattr(pa, "string_view"):
+        forms["view"] = pa.array(TEXTS, pa.string_view())
+    table = pa.table({**forms, "nested": nested})
+    ipc_only = {"view"}  # not every version of Arrow writes it as Parquet
+    parquet.write_table(table.drop_columns([*ipc_only & set(forms)]), tmp_path / "a.parquet")
+    feather.write_feather(table, str(tmp_path / "a.feather"), compression="uncompressed")
+    for name, array in forms.items():
+        for file in ("a.feather",) if name in ipc_only else ("a.parquet", "a.feather"):
+            out = tmp_path / f"{name}-{file}"
+            keep = (name, "nested") if name not in ("view",) else ("nested",)
+            embed_corpus(tmp_path / file, out, model=model, column=name, keep=keep)
+            rows = rows_of(out)
+            assert [row["text"] for row in rows] == (
+                [" ".join(given) for given in array.to_pylist()] if "words" in name else TEXTS
+            )
+            assert [row["nested"] for row in rows] == nested
+            if name in keep:
+                assert [row[name] for row in rows] == array.to_pylist()
+
+
+def test_a_row_without_text_and_names_that_are_there_twice_are_refused(
+    model: Contextualizer, tmp_path: Path
+) -> None:
+    parquet.write_table(pa.table({"text": ["a", None, "b"]}), tmp_path / "a.parquet")
+    with pytest.raises(WrongLineError, match=r"a\.parquet, line 2: 'text' is None"):
+        embed_corpus(tmp_path / "a.parquet", tmp_path / "stop", model=model)
+    made = embed_corpus(tmp_path / "a.parquet", tmp_path / "skip", model=model, on_error="skip")
+    assert (made.vectors, made.rejects) == (2, 1)
+    twice = pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], ["text", "text"])
+    with ipc.new_stream(tmp_path / "b.arrow", twice.schema) as writer:
+        writer.write_table(twice)
+    with pytest.raises(ValueError, match="2 columns are called 'text'"):
+        embed_corpus(tmp_path / "b.arrow", tmp_path / "no", model=model)
+
+
+def test_long_lines_and_fields_are_whole(model: Contextualizer, tmp_path: Path) -> None:
+    long = "an apple " * 20_000
+    (tmp_path / "a.txt").write_text(f"{long}\nday\n")
+    (tmp_path / "b.csv").write_text(f'text\n"{long}"\nday\n')
+    limit = csv.field_size_limit()
+    embed_corpus([tmp_path / "a.txt", tmp_path / "b.csv"], tmp_path / "out", model=model)
+    assert [row["text"] for row in rows_of(tmp_path / "out")] == [long, "day"] * 2
+    assert csv.field_size_limit() == limit, "a setting of the user's process has changed"
+
+
+def test_vectors_of_nothing_are_zero_in_8_bits_too(model: Contextualizer, tmp_path: Path) -> None:
+    from polyseme.corpus.rows import _stored
+
+    numbers, scale = _stored(np.zeros((2, 3), np.float32), "int8")
+    assert not (numbers * scale[:, None]).any()
+    assert np.isfinite(scale).all()
+
+
 def test_no_rows_are_a_data_set_too(model: Contextualizer, tmp_path: Path) -> None:
     (tmp_path / "empty.txt").write_text("")
     made = embed_corpus(tmp_path / "empty.txt", tmp_path / "out", model=model)
@@ -371,7 +400,7 @@ def test_rows_that_fill_the_last_shard_leave_no_empty_part(
 ) -> None:
     assert embed_corpus(notes, tmp_path / "out", model=model, shard_rows=2).shards == 2
     assert sorted(contents(tmp_path / "out")) == [
-        "manifest.json",
+        "_manifest.json",
         "part-00000.parquet",
         "part-00001.parquet",
     ]

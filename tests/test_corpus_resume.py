@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import json
+import multiprocessing
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -27,7 +29,7 @@ from tests.conftest import WORDS, write_model
 from tests.test_corpus import contents, rows_of
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
-KILLS = 8
+KILLS = 20
 
 
 @pytest.fixture(scope="module")
@@ -68,39 +70,51 @@ def parts(folder: Path) -> int:
     return len(list(folder.glob("part-*.parquet")))
 
 
+def command(arguments: list[str], log: Path) -> None:
+    """What a process that will be killed does; its stderr goes into a file."""
+    with log.open("a", buffering=1) as sys.stderr:
+        app(arguments)
+
+
 @posix
 def test_a_run_that_is_killed_again_and_again_gives_the_same_bytes(
     model_folder: Path, tmp_path: Path
 ) -> None:
-    read = write_rows(tmp_path / "in", 5, 1500, bad=True)
-    options = ["--by", "words", "--keep", "n", "--shard-rows", 150, "--on-error", "skip"]
+    read = write_rows(tmp_path / "in", 5, 1600, bad=True)
+    options = ["--by", "words", "--keep", "n", "--shard-rows", 100, "--on-error", "skip"]
     options += ["-m", model_folder, "--backend", "numpy", "--log-json"]
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    whole, broken, log = tmp_path / "whole", tmp_path / "broken", tmp_path / "log"
     done = run("corpus", read, "-o", whole, *options)
     assert done.exit_code == 0, done.stderr
+    # Processes are forked from one that has imported everything, so that each costs little.
+    forked = multiprocessing.get_context("forkserver")
+    forked.set_forkserver_preload([__name__])
+    arguments = [str(part) for part in ("corpus", read, "-o", broken, *options)]
     draw = random.Random(5)
-    computed: list[str] = []
     cut = 0
     for _ in range(KILLS):
-        process = start("corpus", read, "-o", broken, *options)
-        assert process.stderr is not None
+        process = forked.Process(target=command, args=(arguments, log))
+        before = log.stat().st_size if log.exists() else 0
+        process.start()
         # At some moment after it has begun to work, or, now and then, before.
         if draw.random() < 0.8:
-            computed.append(process.stderr.readline().decode())
-        time.sleep(draw.uniform(0, 0.15))
-        process.send_signal(signal.SIGKILL)
-        cut += process.wait(timeout=60) == -signal.SIGKILL
-        computed += process.stderr.read().decode().splitlines()
+            while process.is_alive() and not (log.exists() and log.stat().st_size > before):
+                time.sleep(0.001)
+        time.sleep(draw.uniform(0, 0.1))
+        process.kill()
+        process.join(60)
+        cut += process.exitcode == -signal.SIGKILL
     last = run("corpus", read, "-o", broken, *options)
     assert last.exit_code == 0, last.stderr
     assert cut >= KILLS // 2, "most of the runs were really cut off"
     assert contents(broken) == contents(whole)
-    computed += last.stderr.splitlines()
-    told = [json.loads(line)["file"] for line in computed if line.startswith('{"event"')]
-    assert len(told) == len(set(told)), "a shard was computed after it had been finished"
+    told = [json.loads(line) for line in (log.read_text() + last.stderr).splitlines()]
+    files = [event["file"] for event in told if event["event"] == "shard"]
+    assert len(files) == len(set(files)), "a shard was computed after it had been finished"
+    assert any(event["event"] == "note" for event in told), "some went on from where others were"
     numbers = [row["row"] for row in rows_of(broken)]
-    rejected = [json.loads(line)["row"] for line in (broken / "rejects.jsonl").open()]
-    assert sorted({*numbers, *rejected}) == list(range(7500))
+    rejected = [json.loads(line)["row"] for line in (broken / "_rejects.jsonl").open()]
+    assert sorted({*numbers, *rejected}) == list(range(8000))
     assert not set(numbers) & set(rejected)
 
 
@@ -161,9 +175,9 @@ def test_leftovers_are_removed_and_finished_work_stays(
     read, out = write_rows(tmp_path / "in", 1, 30), tmp_path / "out"
     embed_corpus(read, out, model=model, shard_rows=10)
     before = contents(out)
-    for name in (".part-00001.parquet.tmp", ".manifest.json.123", "part-00009.parquet"):
+    for name in (".part-00001.parquet.tmp", "._manifest.json.123", "part-00009.parquet"):
         (out / name).write_bytes(b"half")
-    (out / "rejects.jsonl").write_bytes(b"{")
+    (out / "_rejects.jsonl").write_bytes(b"{")
     assert embed_corpus(read, out, model=model, shard_rows=10).new_shards == 0
     assert contents(out) == before
 
@@ -201,7 +215,7 @@ def test_after_a_stop_the_line_may_be_skipped_instead(
     assert parts(out) == 1
     made = embed_corpus(read, out, model=model, shard_rows=5, on_error="skip")
     assert (made.rows, made.vectors, made.rejects, made.new_shards) == (30, 29, 1, 5)
-    (told,) = [json.loads(line) for line in (out / "rejects.jsonl").open()]
+    (told,) = [json.loads(line) for line in (out / "_rejects.jsonl").open()]
     assert told["source"] == str(read / "0.jsonl")
     assert (told["row"], told["line"]) == (7, 8)
     assert told["reason"].startswith("no JSON")
@@ -225,7 +239,7 @@ def test_rejected_rows_have_file_line_and_reason(  # noqa: PLR0917
     (tmp_path / name).write_bytes(content)
     made = embed_corpus(tmp_path / name, tmp_path / "out", model=model, on_error="skip")
     assert (made.rows, made.vectors, made.rejects) == (3, 2, 1)
-    (told,) = [json.loads(line) for line in (tmp_path / "out" / "rejects.jsonl").open()]
+    (told,) = [json.loads(line) for line in (tmp_path / "out" / "_rejects.jsonl").open()]
     assert (told["row"], told["line"]) == (1, line)
     assert reason in told["reason"]
     assert [row["text"] for row in rows_of(tmp_path / "out")] == ["good", "good"]
@@ -340,6 +354,42 @@ def test_full_disks_and_unreadable_files_are_named(
             embed_corpus(read, out, model=model)
 
 
+def test_a_disk_that_is_full_is_named_and_loses_nothing(
+    model_folder: Path, model: Contextualizer, tmp_path: Path
+) -> None:
+    """On a real file system of 128 kB, which then grows."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    try:
+        mount(disk, "size=128k")
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("a small file system can't be mounted here: it takes Linux and root")
+    try:
+        read = write_rows(tmp_path / "in", 1, 3000)
+        command = ["corpus", read, "-o", disk / "out", "--shard-rows", 500]
+        command += ["-m", model_folder, "--backend", "numpy"]
+        failed = run(*command)
+        assert failed.exit_code == 1
+        (line,) = failed.stderr.splitlines()
+        assert re.search(r"out/part-\d+\.parquet: No space left on device$", line)
+        before = parts(disk / "out")
+        assert 0 < before < 6
+        mount(disk, "remount,size=4m")
+        done = run(*command)
+        assert done.exit_code == 0, done.stderr
+        assert f"{before} shards with" in done.stderr
+        embed_corpus(read, tmp_path / "whole", model=model, shard_rows=500)
+        assert contents(disk / "out") == contents(tmp_path / "whole")
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def mount(folder: Path, options: str) -> None:
+    """A file system in memory."""
+    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder]
+    subprocess.run(command, check=True, capture_output=True)
+
+
 @posix
 def test_two_processes_do_not_write_into_one_folder(model: Contextualizer, tmp_path: Path) -> None:
     from polyseme.corpus.manifest import claimed
@@ -403,6 +453,18 @@ def test_dry_run_writes_nothing_and_is_about_right(
     assert "stdin can be read once" in none.stderr
 
 
+def test_a_run_that_stopped_at_its_first_line_may_go_on_with_other_options(
+    model: Contextualizer, tmp_path: Path
+) -> None:
+    (tmp_path / "a.jsonl").write_text('{"body": "an apple"}\n')
+    out = tmp_path / "out"
+    with pytest.raises(WrongLineError, match="no column 'text'; there are 'body'"):
+        embed_corpus(tmp_path / "a.jsonl", out, model=model)
+    assert embed_corpus(tmp_path / "a.jsonl", out, model=model, column="body").rows == 1
+    with pytest.raises(ValueError, match="column was 'body' and is 'text'"):
+        embed_corpus(tmp_path / "a.jsonl", out, model=model)
+
+
 def test_command_keeps_words_of_a_file_and_tells_of_parts(
     model_folder: Path, tmp_path: Path
 ) -> None:
@@ -416,6 +478,8 @@ def test_command_keeps_words_of_a_file_and_tells_of_parts(
     told = json.loads(done.stderr.splitlines()[0])
     assert (told["event"], told["file"]) == ("shard", "part-00000.parquet")
     assert (told["rows"], told["words"], told["vectors"]) == (2, 6, 2)
-    assert "2 rows, 2 vectors in" in done.stderr
+    last = json.loads(done.stderr.splitlines()[-1])
+    assert (last["event"], last["rows"], last["vectors"]) == ("done", 2, 2)
+    assert (last["shards"], last["new_shards"], last["rejects"]) == (1, 1, 0)
     both = run(*command, "--words", "a")
     assert both.exit_code == 2

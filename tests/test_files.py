@@ -9,6 +9,7 @@ import lzma
 import os
 import threading
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,7 @@ def test_txt_gives_every_line_even_an_empty_one(lines: list[str]) -> None:
         assert read(path, "".join(line + end for line in lines)) == lines
 
 
-@given(st.lists(st.one_of(lines_of_text, st.lists(lines_of_text))))
+@given(st.lists(st.one_of(lines_of_text, st.lists(lines_of_text.filter(str.strip)))))
 def test_jsonl_gives_back_strings_and_lists_of_words(texts: list[object]) -> None:
     path = Path(os.environ["HYPOTHESIS_FOLDER"]) / "texts.jsonl"
     rows = [json.dumps({"n": 1, "body": text}) + "\n" for text in texts]
@@ -94,6 +95,7 @@ def test_byte_order_mark_and_case_of_suffix_do_not_matter(
         ("a.jsonl", '{"text": null}', r"line 1: 'text' is None"),
         ("a.jsonl", '{"text": ["a", 3]}', r"line 1: 'text' is \['a', 3\]"),
         ("a.jsonl", '{"text": "\\ud800"}', r"line 1: 'text' holds half of a surrogate pair"),
+        ("a.jsonl", '{"text": ["a", " "]}', r"line 1: 'text' has ' ' for a word: leave it out"),
         ("a.csv", "id,body\n1,a", r"a\.csv, line 1: no column 'text'; there are 'id', 'body'"),
         ("a.csv", "text,text\n1,a", r"a\.csv, line 1: 2 columns are called 'text'"),
         ("a.csv", "id,text\n1,a\n2", r"a\.csv, line 3: 1 fields, where the header has 2"),
@@ -121,6 +123,24 @@ def test_packed_files_are_read_as_what_is_in_them(tmp_path: Path, packing: str) 
     assert read(tmp_path / name, packed) == ["an apple"]
     with pytest.raises(ValueError, match=r"a\.csv\.\w+: the packed data is damaged or cut short"):
         read(tmp_path / name, packed[: len(packed) // 2])
+
+
+def test_fields_of_csv_have_any_length_and_the_limit_of_the_process_stays(tmp_path: Path) -> None:
+    long = "apple " * 50_000
+    rows = "".join(f'{i},"{long}"\n' for i in range(3))
+    (tmp_path / "a.csv").write_text(f"id,text\n{rows}")
+    limit = csv.field_size_limit()
+    assert limit < len(long)
+    found = source(str(tmp_path / "a.csv"), None, "text").texts()
+    for text in found:
+        assert text == long
+        assert csv.field_size_limit() == limit, "between two records it is the user's"
+        with pytest.raises(csv.Error, match="field larger than field limit"):
+            next(csv.reader([long]))
+    with ThreadPoolExecutor(4) as pool:
+        read = [source(str(tmp_path / "a.csv"), None, "text") for _ in range(16)]
+        assert list(pool.map(lambda given: list(given.texts()), read)) == [[long] * 3] * 16
+    assert csv.field_size_limit() == limit
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")

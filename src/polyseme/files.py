@@ -23,8 +23,10 @@ from typing import IO, Any, NoReturn
 import numpy as np
 import numpy.typing as npt
 
+from polyseme.arrow_files import TABLES, count_rows, no_column, open_table
+from polyseme.csv_fields import ANY_LENGTH
 from polyseme.inputs import Text
-from polyseme.unpacking import filesystem, is_url, open_packed, open_unpacked
+from polyseme.unpacking import filesystem, is_url, open_unpacked
 
 Floats = npt.NDArray[np.float32]
 Line = tuple[int, str]
@@ -32,7 +34,6 @@ Row = tuple[int, tuple[Any, ...]]
 
 SUFFIXES = {".txt": "txt", ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv"}
 SUFFIXES |= {".parquet": "parquet", ".arrow": "arrow", ".feather": "arrow"}
-TABLES = ("parquet", "arrow")
 _PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 
 _PLAIN = ("txt", "whole", "csv", "tsv")
@@ -51,6 +52,9 @@ class WrongLineError(ValueError):
     def __init__(self, source: str, line: int, reason: str) -> None:
         super().__init__(f"{source}, line {line}: {reason}")
         self.source, self.line, self.reason = source, line, reason
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.source, self.line, self.reason)
 
 
 def stop(error: WrongLineError) -> NoReturn:
@@ -88,6 +92,18 @@ class Source:
         """The path or the URL; None for stdin."""
         return self.url or self.path
 
+    @property
+    def once(self) -> bool:
+        """Whether it can be read only once, as stdin and pipes can."""
+        if self.path is None:
+            return self.url is None
+        return self.path.exists() and not self.path.is_file()
+
+    @property
+    def _there(self) -> Path | str:
+        assert self.place is not None, "stdin can't go back, as Parquet and Arrow need it"
+        return self.place
+
     def check(self, more: Sequence[str] = ()) -> None:
         """Open the file and look for its columns where it names them, before any work is done.
 
@@ -101,13 +117,12 @@ class Source:
         """
         if self.path is not None and self.path.is_dir():
             raise IsADirectoryError(f"{self.path} is a folder: name the files in it")
-        # What is no regular file, such as a pipe, can be read only once.
-        if self.place is None or (self.path and self.path.exists() and not self.path.is_file()):
+        if self.once:
             return
         if self.form in TABLES:
             self.types((self.column, *more))
             return
-        with open_unpacked(self.place) as file:
+        with open_unpacked(self._there) as file:
             if self.form in ("csv", "tsv"):
                 next(self._records(file, (self.column, *more), lambda error: None), None)
 
@@ -192,7 +207,7 @@ class Source:
             raise self._wrong(number, f"{_shown(row)} is no JSON object")
         for column in columns:
             if column not in row:
-                raise self._wrong(number, _no_column(column, list(row)))
+                raise self._wrong(number, no_column(column, list(row)))
         return row
 
     def _records(self, file: IO[bytes], columns: Sequence[str], wrong: Wrong) -> Iterator[Row]:
@@ -217,7 +232,8 @@ class Source:
             undecoded.clear()
             row: list[str] | None = []
             try:
-                row = next(reader, None)
+                with ANY_LENGTH:
+                    row = next(reader, None)
                 if undecoded:
                     raise undecoded[0]
                 if row is None:
@@ -230,7 +246,8 @@ class Source:
                 if isinstance(error, csv.Error):
                     error = self._wrong(start, f"malformed {self.form}, {error}")
                 if header is None:
-                    raise error from None
+                    # Of the file as a whole: no row of it can be read.
+                    raise ValueError(str(error)) from None
                 wrong(error)
                 continue
             if not row:
@@ -239,12 +256,12 @@ class Source:
                 header = row
                 for column in columns:
                     if header.count(column) != 1:
-                        raise self._wrong(start, _no_column(column, header))
+                        raise ValueError(str(self._wrong(start, no_column(column, header))))
                 chosen = [header.index(column) for column in columns]
                 continue
             yield start, tuple(row[i] for i in chosen)
         if header is None:
-            raise self._wrong(1, "an empty file, not even a header")
+            raise ValueError(str(self._wrong(1, "an empty file, not even a header")))
 
     def types(self, columns: Sequence[str]) -> list[Any]:
         """The Arrow types of columns of Parquet or Arrow.
@@ -253,62 +270,21 @@ class Source:
             ImportError: pyarrow is not installed.
             ValueError: the file is damaged, or lacks a column.
         """
-        with self._table(columns) as (schema, _):
+        with open_table(self._there, self.form, columns) as (schema, _):
             return [schema.field(column).type for column in columns]
 
     def count(self) -> int:
-        """The rows of Parquet or Arrow; Parquet says so in its footer."""
-        with self._table((self.column,)) as (_, batches):
-            return sum(batch.num_rows for batch in batches)
+        """The rows of Parquet or Arrow."""
+        return count_rows(self._there, self.form)
 
     def _columns(self, columns: Sequence[str]) -> Iterator[Row]:
         number = 0
-        with self._table(columns) as (_, batches):
+        with open_table(self._there, self.form, columns) as (_, batches):
             for batch in batches:
                 values = [batch.column(column).to_pylist() for column in columns]
                 for row in zip(*values, strict=True):
                     number += 1
                     yield number, row
-
-    @contextmanager
-    def _table(self, columns: Sequence[str]) -> Iterator[tuple[Any, Iterator[Any]]]:
-        """The schema of a file of Parquet or Arrow, and its record batches."""
-        kind = self.form.capitalize()
-        try:
-            import pyarrow
-            from pyarrow import ipc, parquet
-        except ImportError:
-            raise ImportError(
-                f'{self.name}: {kind} needs pyarrow: pip install "polyseme[corpus]"'
-            ) from None
-        with ExitStack() as stack:
-            file: Any = self.path and stack.enter_context(pyarrow.OSFile(str(self.path)))
-            if self.url:
-                file = stack.enter_context(open_packed(self.url))
-            try:
-                if self.form == "parquet":
-                    table = stack.enter_context(parquet.ParquetFile(file))
-                    schema, batches = table.schema_arrow, table.iter_batches(columns=list(columns))
-                else:
-                    # What the datasets library keeps is a stream, Feather a file with a footer.
-                    footer = file.read(6) == b"ARROW1"
-                    file.seek(0)
-                    reader = (ipc.open_file if footer else ipc.open_stream)(file)
-                    schema = reader.schema
-                    parts = range(reader.num_record_batches) if footer else ()
-                    batches = (reader.get_batch(i) for i in parts) if footer else iter(reader)
-            except pyarrow.ArrowInvalid as error:
-                raise ValueError(f"{self.name}: no {kind} file ({error})") from None
-            for column in columns:
-                if schema.names.count(column) != 1:
-                    raise ValueError(f"{self.name}: {_no_column(column, schema.names)}")
-            try:
-                yield schema, batches
-            except (pyarrow.ArrowException, OSError) as error:
-                # What Arrow raises of a file's content has no number of the system's.
-                if isinstance(error, OSError) and error.errno is not None:
-                    raise
-                raise ValueError(f"{self.name}: damaged or cut short ({error})") from error
 
     def text_of(self, number: int, value: object) -> Text:
         """The text that a value of the text's column is.
@@ -323,6 +299,8 @@ class Source:
                     number,
                     f"{self.column!r} is {_shown(value)}: it must be a string or a list of strings",
                 )
+            if words is value and not word.strip():
+                raise self._wrong(number, f"{self.column!r} has {word!r} for a word: leave it out")
             if _SURROGATE.search(word):
                 raise self._wrong(
                     number, f"{self.column!r} holds half of a surrogate pair: {_shown(word)}"
@@ -414,13 +392,6 @@ def whole(path: Path) -> Iterator[IO[bytes]]:
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
-
-
-def _no_column(column: str, names: list[str]) -> str:
-    times = names.count(column)
-    if times > 1:
-        return f"{times} columns are called {column!r}: give them names of their own"
-    return f"no column {column!r}; there are {', '.join(map(repr, names)) or 'none'}"
 
 
 def _without_end(line: str) -> str:

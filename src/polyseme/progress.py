@@ -12,7 +12,7 @@ _PATIENCE = 1.0
 
 @contextmanager
 def progress_bar(
-    total: int | None,
+    total: int | Callable[[], int | None] | None,
     show: bool | None,
     *,
     unit: str = "texts",
@@ -21,7 +21,8 @@ def progress_bar(
     """A function that is told of every few texts done, and shows them.
 
     Args:
-        total: how many there are, None if nobody knows.
+        total: how many there are, None if nobody knows; or a function that says so, which is
+            called if the bar may be shown.
         show: True or False; None shows it on work of more than a second, if stderr is a terminal.
         unit: what is counted.
         status: what else there is to say at the moment.
@@ -49,7 +50,7 @@ def progress_bar(
         console=Console(stderr=True),
         transient=show is None,
     )
-    task = bar.add_task("", total=total, status="")
+    task = bar.add_task("", total=total() if callable(total) else total, status="")
     begun = time.monotonic()
     started = False
 

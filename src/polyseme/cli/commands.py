@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
+from io import BytesIO
 from pathlib import Path
-from typing import IO, Annotated
+from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,7 +25,12 @@ from polyseme.cli.app import (
     print_json,
 )
 
-LONGEST_FIELD = (1 << 31) - 1
+if TYPE_CHECKING:
+    from polyseme.contextualizer import Contextualizer
+    from polyseme.corpus import Estimate
+    from polyseme.corpus.reading import Row
+    from polyseme.files import Source
+    from polyseme.inputs import Text
 
 
 class Kind(str, Enum):
@@ -41,6 +48,7 @@ class Form(str, Enum):
     CSV = "csv"
     TSV = "tsv"
     PARQUET = "parquet"
+    ARROW = "arrow"
 
 
 @app.command(
@@ -145,13 +153,14 @@ def explain(
 Examples:
   polyseme embed notes.txt -o notes.npz
   polyseme embed posts.csv --column body --sentence -o posts.parquet
+  polyseme embed notes.txt -o notes.npz --dry-run
   cat lines.jsonl | polyseme embed - --format jsonl -o - | head -1
 \b
-Files in, UTF-8, may be packed as .gz, .bz2, .xz or .zip:
+Files in, UTF-8, may be packed as .gz, .bz2, .xz, .zst or .zip:
   txt        a line is a text; an empty line is an empty text
   jsonl      a line is an object; its text is a string, or a list of words
   csv, tsv   the first line is the header
-  parquet    the text is a column
+  parquet    the text is a column; arrow or feather too
 \b
 Files out:
   jsonl      text, words, spans, vectors; a line for each text
@@ -183,6 +192,9 @@ def embed(
         bool, typer.Option("--normalize", help="Scale each vector to length one.")
     ] = False,
     force: Force = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Try a sample, say what all takes, write nothing.")
+    ] = False,
     model: Model = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
@@ -197,13 +209,10 @@ def embed(
         raise typer.BadParameter("sentence vectors have no phrases", param_hint="--phrase")
     if files.count("-") > 1:
         raise typer.BadParameter("stdin can be read once", param_hint="FILE")
-    import csv
-
     from polyseme.embedded_files import WRITERS, embedded, require_pyarrow, write_jsonl
     from polyseme.files import check_target, source, whole
     from polyseme.progress import progress_bar
 
-    csv.field_size_limit(LONGEST_FIELD)
     sources = [source(name, form.value if form else None, column) for name in files]
     target = Path(output)
     if output != "-":
@@ -215,9 +224,10 @@ def embed(
     for given in sources:
         given.check()
 
-    def write(file: IO[bytes]) -> tuple[int, int]:
-        opened = load_model(model, device, dtype, backend)
-        texts = (text for given in sources for text in given.texts())
+    writer = write_jsonl if output == "-" else WRITERS[target.suffix.lower()]
+    opened = load_model(model, device, dtype, backend)
+
+    def write(texts: Iterable[Text], file: IO[bytes]) -> tuple[int, int]:
         done = [0, 0]
         with progress_bar(None, ctx.obj.progress) as advance:
 
@@ -229,15 +239,37 @@ def embed(
             batches = embedded(
                 opened, texts, sentence=sentence, phrases=phrase, normalize=normalize, count=count
             )
-            (write_jsonl if output == "-" else WRITERS[target.suffix.lower()])(batches, file)
+            writer(batches, file)
         return done[0], done[1]
 
+    if dry_run:
+        typer.echo(_tried(opened, sources, write))
+        return
+    texts = (text for given in sources for text in given.texts())
     if output == "-":
-        write(sys.stdout.buffer)
+        write(texts, sys.stdout.buffer)
         return
     with whole(target) as file:
-        texts, vectors = write(file)
-    ctx.obj.note(f"{texts:,} texts, {vectors:,} vectors in {target}")
+        n_texts, n_vectors = write(texts, file)
+    ctx.obj.note(f"{n_texts:,} texts, {n_vectors:,} vectors in {target}")
+
+
+def _tried(
+    model: Contextualizer,
+    sources: Sequence[Source],
+    write: Callable[[Iterable[Text], IO[bytes]], tuple[int, int]],
+) -> Estimate:
+    """What the texts of files would take, by a sample that is written into memory."""
+    from polyseme.corpus.estimate import Trial, estimate_by
+    from polyseme.corpus.parts import count_words
+
+    def trial(rows: Sequence[Row]) -> Trial:
+        texts = [row.text for row in rows if row.text is not None]
+        file = BytesIO()
+        _, vectors = write(texts, file)
+        return Trial(vectors, count_words(model, rows), file.tell(), len(rows) - len(texts))
+
+    return estimate_by(trial, sources)
 
 
 @app.command(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,10 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from polyseme.cli.app import Backend, Device, Dtype, Model, app, load_model
-from polyseme.cli.commands import LONGEST_FIELD
 
 if TYPE_CHECKING:
-    from polyseme.corpus import Summary
+    from polyseme.corpus import RayCluster, Summary
     from polyseme.corpus.manifest import Shard
 
 
@@ -45,6 +45,13 @@ class CorpusForm(str, Enum):
     ARROW = "arrow"
 
 
+class Engine(str, Enum):
+    """Where vectors are computed."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
 class OnError(str, Enum):
     """What is done about a line that is not what it should be."""
 
@@ -57,24 +64,27 @@ class OnError(str, Enum):
 Examples:
   polyseme corpus notes/ -o vectors
   polyseme corpus "posts/*.jsonl.gz" --column body --keep id,date -o vectors
-  polyseme corpus wiki.parquet --by words --words apple,bank --store int8 -o uses
+  polyseme corpus wiki.parquet --by words --words apple,bank -o uses
   polyseme corpus s3://bucket/texts/ -o vectors --dry-run
+  polyseme corpus notes/ -o vectors --engine ray --address auto
 \b
-FILES are files, folders (all files in them, sorted by name), globs, URLs that
-fsspec knows, or - for stdin: txt (a line is a text), jsonl, csv, tsv, Parquet,
-Arrow and Feather; all but the last three may be packed as .gz, .bz2, .xz, .zst
-or .zip.
+FILES are files, folders (all files in them, sorted by name), globs, URLs
+that fsspec knows, or - for stdin: txt (a line is a text), jsonl, csv, tsv,
+Parquet, Arrow and Feather; all but the last three may be packed as .gz,
+.bz2, .xz, .zst or .zip.
 \b
-DIR gets part-00000.parquet, ..., manifest.json, and with --on-error skip
-rejects.jsonl. The columns are
+DIR gets part-00000.parquet, ..., _manifest.json, and with --on-error skip
+_rejects.jsonl. The columns are
   texts  row, source, line, text, what is kept, vector
   words  row, source, line, position, start, end, word, what is kept, vector
 and with int8 a scale, by which the vector must be multiplied.
 \b
 If it is cut off, by whatever, the same command goes on: what is finished is
-not computed again, and the data set is the same to the byte.
+not computed again, and the data set is the same to the byte. It is the same
+again with --engine ray, whose workers get rows from this process and give
+back whole parts.
 \b
-Needs the extra corpus: pip install "polyseme[corpus]\""""
+Needs the extra corpus, or ray: pip install "polyseme[corpus]\""""
 )
 def corpus(
     ctx: typer.Context,
@@ -123,8 +133,31 @@ def corpus(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Try a sample, say what all takes, write nothing.")
     ] = False,
+    engine: Annotated[
+        Engine, typer.Option(help="Compute in this process, or on a Ray cluster.")
+    ] = Engine.LOCAL,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDR",
+            help="Of the cluster: host:port, auto, or local.  "
+            "[default: RAY_ADDRESS, else one that runs here, else local]",
+            show_default=False,
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Processes.  [default: as many as there is room for]"),
+    ] = None,
+    cpus_per_worker: Annotated[
+        int | None, typer.Option(metavar="N", help="Threads of each.  [default: 1]")
+    ] = None,
+    gpus_per_worker: Annotated[
+        float | None,
+        typer.Option(metavar="X", help="1, or less to share one.  [default: by --device]"),
+    ] = None,
     log_json: Annotated[
-        bool, typer.Option("--log-json", help="An object a finished part on stderr, no bar.")
+        bool, typer.Option("--log-json", help="An object a line on stderr, no bar.")
     ] = False,
     model: Model = None,
     device: Device = "auto",
@@ -132,14 +165,11 @@ def corpus(
     backend: Backend = "auto",
 ) -> None:
     """Turn files of any size into a Parquet data set of vectors, and lose nothing on the way."""
-    import csv
-
     from polyseme.corpus import Wanted, embed_corpus, estimate
     from polyseme.files import WrongLineError
 
     if whole_files and form not in (None, CorpusForm.TXT, CorpusForm.WHOLE):
         raise typer.BadParameter("is for files of text", param_hint="--whole-files")
-    csv.field_size_limit(LONGEST_FIELD)
     wanted = Wanted(by.value, store.value, words_of(words, vocab), dim, normalize or None)
     options: dict[str, Any] = {
         "wanted": wanted,
@@ -148,15 +178,22 @@ def corpus(
         "form": "whole" if whole_files else form and form.value,
         "skip_unknown": skip_unknown,
     }
+    cluster, device = _cluster(
+        engine is Engine.RAY,
+        device,
+        backend,
+        address=address,
+        workers=workers,
+        cpus_per_worker=cpus_per_worker,
+        gpus_per_worker=gpus_per_worker,
+    )
+    if cluster and dry_run:
+        raise typer.BadParameter(
+            "looks at this machine: leave out --engine", param_hint="--dry-run"
+        )
     opened = load_model(model, device, dtype, backend)
     if dry_run:
-        found = estimate(files, model=opened, **options)
-        typer.echo(
-            f"{found.files:,} files, about {found.rows:,} rows: {found.vectors:,} vectors, "
-            f"{size(found.bytes)}, {duration(found.seconds)} "
-            f"({found.words_per_second:,.0f} words/s)\n"
-            f"by a sample of {found.sampled:,} rows, of which {found.rejects:,} can't be used"
-        )
+        typer.echo(estimate(files, model=opened, **options))
         return
     try:
         summary = embed_corpus(
@@ -166,9 +203,10 @@ def corpus(
             shard_rows=shard_rows,
             on_error=on_error.value,
             anew=force,
+            cluster=cluster,
             progress=False if log_json else ctx.obj.progress,
-            finished=_log if log_json else lambda shard, seconds: None,
-            note=ctx.obj.note,
+            finished=_log_shard if log_json else lambda shard, seconds: None,
+            note=(lambda message: _log("note", message=message)) if log_json else ctx.obj.note,
             **options,
         )
     except KeyboardInterrupt:
@@ -181,36 +219,72 @@ def corpus(
             f"{error}; finished parts stay: mend the line and run the same command again, or add "
             "--on-error skip"
         ) from error
-    _tell(ctx, summary)
+    if log_json:
+        _log("done", **asdict(summary))
+    else:
+        _tell(ctx, summary)
+
+
+def _cluster(
+    wanted: bool, device: str, backend: str, **options: Any
+) -> tuple[RayCluster | None, str]:
+    """Where to compute, if it is on Ray, and on which device to open the model here."""
+    from polyseme.corpus import RayCluster
+
+    given = {name: value for name, value in options.items() if value is not None}
+    if not wanted:
+        for name in given:
+            hint = f"--{name.replace('_', '-')}"
+            raise typer.BadParameter("is for --engine ray", param_hint=hint)
+        return None, device
+    if device.startswith("cuda"):
+        given.setdefault("gpus_per_worker", 1.0)
+    cluster = RayCluster(**given)
+    if not cluster.gpus_per_worker:
+        return cluster, device
+    if backend == "numpy" or device not in ("auto", "cuda"):
+        raise typer.BadParameter(
+            "needs --device cuda or auto, and no --backend numpy", param_hint="--gpus-per-worker"
+        )
+    # Workers have the GPUs; this process opens the model and sends it out.
+    return cluster, "cpu"
 
 
 def _tell(ctx: typer.Context, summary: Summary) -> None:
-    if not summary.new_shards:
-        ctx.obj.note("nothing was left to do")
-    speed = summary.new_words / summary.seconds
+    from polyseme.corpus.estimate import counted, in_bytes, in_time
+
+    if summary.new_shards:
+        speed = summary.new_words / summary.seconds
+        did = f"{counted(summary.new_shards, 'new part')} in {in_time(summary.seconds)}, "
+        did += f"{speed:,.0f} words/s"
+    else:
+        did = "nothing was left to do"
     ctx.obj.note(
-        f"{summary.rows:,} rows, {summary.vectors:,} vectors in {summary.folder} "
-        f"({summary.shards:,} parts, {size(summary.bytes)}); {summary.new_shards:,} new parts in "
-        f"{duration(summary.seconds)}, {speed:,.0f} words/s"
+        f"{counted(summary.rows, 'row')}, {counted(summary.vectors, 'vector')} in "
+        f"{summary.folder} ({counted(summary.shards, 'part')}, {in_bytes(summary.bytes)}); {did}"
     )
     if summary.rejects:
-        ctx.obj.note(f"{summary.rejects:,} rows were rejected: {summary.folder}/rejects.jsonl")
+        rejected = f"{counted(summary.rejects, 'row')} rejected"
+        ctx.obj.note(f"{rejected}, with the reasons in {summary.folder}/_rejects.jsonl")
 
 
-def _log(shard: Shard, seconds: float) -> None:
-    told = {
-        "event": "shard",
-        "file": shard.file,
-        "rows": shard.rows,
-        "vectors": shard.vectors,
-        "words": shard.words,
-        "rejects": shard.rejects,
-        "bytes": shard.bytes,
-        "seconds": round(seconds, 3),
-        "words_per_second": round(shard.words / max(seconds, 1e-9)),
-    }
-    sys.stderr.write(json.dumps(told) + "\n")
+def _log(event: str, **told: Any) -> None:
+    sys.stderr.write(json.dumps({"event": event, **told}, default=str) + "\n")
     sys.stderr.flush()
+
+
+def _log_shard(shard: Shard, seconds: float) -> None:
+    _log(
+        "shard",
+        file=shard.file,
+        rows=shard.rows,
+        vectors=shard.vectors,
+        words=shard.words,
+        rejects=shard.rejects,
+        bytes=shard.bytes,
+        seconds=round(seconds, 3),
+        words_per_second=round(shard.words / max(seconds, 1e-9)),
+    )
 
 
 def words_of(words: str, vocab: str | None) -> frozenset[str] | None:
@@ -228,21 +302,3 @@ def words_of(words: str, vocab: str | None) -> frozenset[str] | None:
 def listed(names: str) -> tuple[str, ...]:
     """The names in a list with commas."""
     return tuple(name.strip() for name in names.split(",") if name.strip())
-
-
-def size(number: float) -> str:
-    """Bytes, in the unit that suits them."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if number < 1000:
-            return f"{number:,.0f} {unit}" if unit == "bytes" else f"{number:.1f} {unit}"
-        number /= 1000
-    return f"{number:,.1f} TB"
-
-
-def duration(seconds: float) -> str:
-    """Seconds, in the unit that suits them."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    if seconds < 3600:
-        return f"{seconds / 60:.1f} minutes"
-    return f"{seconds / 3600:,.1f} hours"

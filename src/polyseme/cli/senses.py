@@ -22,8 +22,7 @@ from polyseme.cli.app import (
     load_model,
     print_json,
 )
-from polyseme.cli.commands import LONGEST_FIELD
-from polyseme.cli.corpus import CorpusForm, OnError, Store, duration, listed, size, words_of
+from polyseme.cli.corpus import CorpusForm, OnError, Store, listed, words_of
 
 if TYPE_CHECKING:
     from polyseme.senses import Occurrence, SenseIndex
@@ -91,12 +90,12 @@ def index(
     backend: Backend = "auto",
 ) -> None:
     """Index every occurrence of words in files, to search them by what they mean."""
+    from polyseme.corpus.estimate import in_bytes, in_time
     from polyseme.files import WrongLineError
     from polyseme.senses import build_index
     from polyseme.senses.tables import require_lancedb
 
     require_lancedb()
-    csv.field_size_limit(LONGEST_FIELD)
     wanted = words_of(words, vocab)
     opened = load_model(model, device, dtype, backend)
     try:
@@ -131,8 +130,8 @@ def index(
     each = made.bytes / max(made.occurrences, 1)
     ctx.obj.note(
         f"{made.occurrences:,} occurrences in {made.texts:,} texts in {made.folder} "
-        f"({size(made.bytes)}, {each:,.0f} bytes an occurrence); {made.new_occurrences:,} of them "
-        f"new in {duration(made.seconds)}"
+        f"({in_bytes(made.bytes)}, {each:,.0f} bytes an occurrence); {made.new_occurrences:,} of them "
+        f"new in {in_time(made.seconds)}"
     )
     if made.rejects:
         ctx.obj.note(f"{made.rejects:,} rows could not be used")
@@ -302,7 +301,6 @@ def tag(
 
     if not texts and not file:
         raise typer.BadParameter("give texts, or files with --file", param_hint="TEXT")
-    csv.field_size_limit(LONGEST_FIELD)
     sources = [source(name, form and form.value, column) for name in file or ()]
     for given in sources:
         given.check()

@@ -1,26 +1,30 @@
-"""Files into a Parquet data set of vectors on one machine, by shards that are whole or not there.
+"""Files into a Parquet data set of vectors, by shards that are whole or not there.
 
 The input is cut into shards of a fixed number of rows. Each becomes one part, which is computed in
 batches, written under a temporary name, flushed to the disk, renamed, and then listed in the
 manifest. A run that was killed goes on behind the last shard that is listed; as each part follows
-from its own rows alone, the data set is the same to the byte.
+from its own rows alone, the data set is the same to the byte, and parts may as well be computed on
+the machines of a cluster (``on_ray.py``); here they are read, written and listed.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import islice, repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import IO, TYPE_CHECKING, Literal, TypeAlias
 
 from polyseme import __version__
+from polyseme.corpus import on_ray
 from polyseme.corpus.identity import identity, metadata
-from polyseme.corpus.inputs import find, fingerprint
+from polyseme.corpus.inputs import find, fingerprint, rows_of
 from polyseme.corpus.manifest import Manifest, Shard, claimed, opened
-from polyseme.corpus.parts import PART, PartMaker
+from polyseme.corpus.on_ray import RayCluster, Shards
+from polyseme.corpus.parts import PART, Fill, Made, PartMaker, known_types, write_part
 from polyseme.corpus.reading import Reader, check_columns
 from polyseme.corpus.rows import Wanted
 from polyseme.embedded_files import require_pyarrow
@@ -78,6 +82,7 @@ def embed_corpus(
     shard_rows: int = 10_000,
     on_error: OnError = "stop",
     anew: bool = False,
+    cluster: RayCluster | None = None,
     progress: bool | None = None,
     finished: Callable[[Shard, float], None] = lambda shard, seconds: None,
     note: Callable[[str], None] = lambda message: None,
@@ -98,10 +103,13 @@ def embed_corpus(
             each file's suffix says it.
         skip_unknown: leave out files whose suffix says nothing.
         shard_rows: rows of the input that become one part.
-        on_error: "stop" at a line that is not what it should be; "skip" writes it to rejects.jsonl.
+        on_error: "stop" at a line that is not what it should be; "skip" writes it into
+            _rejects.jsonl.
         anew: remove what is there of an earlier data set.
+        cluster: compute there; files are read and written by this process all the same. The data
+            set, and how it goes on, are those of one machine.
         progress: show a bar on stderr; if None, on long work at a terminal.
-        finished: is told of each shard, and the seconds that it took.
+        finished: is told of each shard, and the seconds that its computation took.
         note: is told what else a user should know.
 
     Returns:
@@ -115,6 +123,7 @@ def embed_corpus(
         FileExistsError: the folder holds other files.
         OSError: a file can't be read or written; the message has its name.
         ImportError: a library is not installed; the message says what to install.
+        RuntimeError: workers of the cluster were lost again and again, or differ in versions.
 
     Example:
         >>> import tempfile
@@ -125,9 +134,11 @@ def embed_corpus(
         ...     _ = notes.write_text("An apple a day\nApple pie\n")
         ...     made = embed_corpus(notes, Path(place, "made"), wanted=Wanted(by="words"))
         ...     sorted(file.name for file in made.folder.iterdir()), made.rows, made.vectors
-        (['manifest.json', 'part-00000.parquet'], 2, 6)
+        (['_manifest.json', 'part-00000.parquet'], 2, 6)
     """
     require_pyarrow()
+    if cluster is not None:
+        on_ray.require_ray()
     begun = time.monotonic()
     keep = tuple(keep)
     check_options(wanted, keep, shard_rows, on_error)
@@ -139,9 +150,10 @@ def embed_corpus(
     )
     check_columns(sources, keep)
     loaded = load(model)
+    where = loaded.place if cluster is None else cluster.place_of(loaded)
     job = {
         "polyseme": __version__,
-        "model": identity(loaded),
+        "model": identity(loaded, where),
         **wanted.told(),
         "dim": wanted.width(loaded),
         "column": column,
@@ -155,9 +167,24 @@ def embed_corpus(
         before = len(manifest.shards)
         if before:
             note(f"{before:,} shards with {manifest.next_row:,} rows are finished already")
-        told = metadata(job["model"], job["dim"])
-        maker = PartMaker(loaded, wanted, keep, sources, target, told, skip=on_error == "skip")
-        _run(maker, manifest, progress, finished)
+        maker = PartMaker(
+            loaded,
+            wanted,
+            keep,
+            sources,
+            metadata(job["model"], job["dim"]),
+            skip=on_error == "skip",
+            types=known_types(target, keep),
+        )
+        if not manifest.complete:
+            _run(
+                maker,
+                manifest,
+                cluster=cluster,
+                progress=progress,
+                finished=finished,
+                note=note,
+            )
     shards = manifest.shards
     return Summary(
         folder=target,
@@ -206,44 +233,81 @@ def check_options(
 def _run(
     maker: PartMaker,
     manifest: Manifest,
+    *,
+    cluster: RayCluster | None,
     progress: bool | None,
     finished: Callable[[Shard, float], None],
+    note: Callable[[str], None],
 ) -> None:
     """Make the shards that are not there yet."""
     shard_rows = manifest.job["shard_rows"]
     reader = Reader(
         maker.sources, maker.keep, skip=maker.skip, place=manifest.place, first=manifest.next_row
     )
-    rows = iter(reader)
     begun = time.monotonic()
     words, rejects = 0, sum(shard.rejects for shard in manifest.shards)
 
     def status() -> str:
-        return f"{words / max(time.monotonic() - begun, 1e-9):,.0f} words/s, {rejects:,} rejected"
+        rate = words / max(time.monotonic() - begun, 1e-9)
+        return f"{words:,} words, {rate:,.0f} words/s, {rejects:,} rejected"
 
-    with progress_bar(None, progress, status=status) as advance:
+    def left() -> int | None:
+        if any(given.once for given in maker.sources):
+            return None
+        return max(0, rows_of(maker.sources) - manifest.next_row)
+
+    with ExitStack() as stack:
+        advance = stack.enter_context(progress_bar(left, progress, status=status))
 
         def count(n_rows: int, n_words: int, n_rejects: int) -> None:
             nonlocal words, rejects
             words, rejects = words + n_words, rejects + n_rejects
             advance(n_rows)
 
+        fills: Iterator[Fill]
+        if cluster is None:
+            fills = _fills(maker, reader, shard_rows, count)
+        else:
+            shards = _shards(reader, shard_rows)
+            fills = stack.enter_context(on_ray.fills_of(cluster, maker, shards, count, note))
         while not manifest.complete:
-            started = time.monotonic()
             number = len(manifest.shards)
-            made = maker.write(
-                PART.format(number),
-                islice(rows, shard_rows),
-                count,
+            path = manifest.folder / PART.format(number)
+            made, seconds = write_part(
+                path,
+                next(fills),
                 first_row=manifest.next_row,
                 rejects_bytes=manifest.rejects_bytes,
             )
             manifest.complete = made.rows < shard_rows
             # A data set of no rows has a part nevertheless, so that it can be opened.
             if made.rows or not number:
-                manifest.shards.append(replace(made, place=reader.place))
+                manifest.shards.append(made)
                 manifest.save()
-                finished(manifest.shards[-1], time.monotonic() - started)
+                finished(made, seconds)
             else:
-                (manifest.folder / made.file).unlink()
+                path.unlink()
                 manifest.save()
+
+
+def _fills(
+    maker: PartMaker, reader: Reader, shard_rows: int, count: Callable[[int, int, int], None]
+) -> Iterator[Fill]:
+    """What each part holds, computed here while it is written."""
+    rows = iter(reader)
+
+    def fill(file: IO[bytes]) -> Made:
+        made = maker.make(islice(rows, shard_rows), file, count)
+        return replace(made, place=reader.place)
+
+    return repeat(fill)
+
+
+def _shards(reader: Reader, shard_rows: int) -> Shards:
+    """The rows of each shard, and the place behind them; the last is short, and may be empty."""
+    rows = iter(reader)
+    full = True
+    while full:
+        shard = list(islice(rows, shard_rows))
+        full = len(shard) == shard_rows
+        yield shard, reader.place

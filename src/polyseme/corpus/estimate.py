@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from polyseme.corpus.engine import Names, check_options, load
-from polyseme.corpus.inputs import find, fingerprint
+from polyseme.corpus.inputs import find, rows_of, some_of
 from polyseme.corpus.parts import count_words, table_of, write_options
 from polyseme.corpus.reading import Reader, Row, check_columns, types_of, usable
 from polyseme.corpus.rows import Wanted
 from polyseme.embedded_files import require_pyarrow
-from polyseme.files import TABLES, Source
-from polyseme.unpacking import open_packed, unpacked
+from polyseme.files import Source
 
 if TYPE_CHECKING:
     from polyseme.contextualizer import Contextualizer
 
-_FILES = 20
-_LINES = 20_000
 _EVERYTHING = Wanted()
 
 
@@ -50,6 +47,31 @@ class Estimate:
     rejects: int
     words_per_second: float
 
+    def __str__(self) -> str:
+        return (
+            f"{counted(self.files, 'file')}, about {counted(self.rows, 'row')}: "
+            f"{counted(self.vectors, 'vector')}, {in_bytes(self.bytes)}, "
+            f"{in_time(self.seconds)} ({self.words_per_second:,.0f} words/s)\n"
+            f"by a sample of {counted(self.sampled, 'row')}, of which {self.rejects:,} can't be "
+            "used"
+        )
+
+
+class Trial(NamedTuple):
+    """What came of a sample.
+
+    Attributes:
+        vectors: that were made.
+        words: of the texts.
+        bytes: that were written.
+        rejects: rows that can't be used.
+    """
+
+    vectors: int
+    words: int
+    bytes: int
+    rejects: int
+
 
 def estimate(
     files: Names,
@@ -65,7 +87,7 @@ def estimate(
     r"""Read and embed the first rows of some of the files, and say what all of them would take.
 
     Args:
-        files: as for ``embed_corpus``; stdin can't be looked at twice.
+        files: as for ``embed_corpus``; none that can be read only once.
         model: as for ``embed_corpus``.
         wanted: what a row of the data set would be.
         keep: columns that would be carried along.
@@ -91,30 +113,58 @@ def estimate(
 
     check_options(wanted, keep)
     sources = find(files, column=column, form=form, skip_unknown=skip_unknown)
-    if any(given.place is None for given in sources):
-        raise ValueError("stdin can be read once: a dry run would leave nothing of it")
     check_columns(sources, keep)
-    chosen = sources[:: -(-len(sources) // _FILES)]
-    total = _rows(sources, chosen)
     opened = load(model)
-    rows = [row for given in chosen for row in _first(given, keep, -(-sample // len(chosen)))]
-    types = types_of(sources, keep, rows)
+
+    def trial(rows: Sequence[Row]) -> Trial:
+        good, bad, kept = usable(rows, types_of(sources, keep, rows), keep, skip=True)
+        table = table_of(opened, good, kept, wanted)
+        written = BytesIO()
+        parquet.write_table(table, written, **write_options(table.schema))
+        words = count_words(opened, good)
+        return Trial(table.num_rows, words, written.tell(), len(bad))
+
+    return estimate_by(trial, sources, keep=keep, sample=sample)
+
+
+def estimate_by(
+    trial: Callable[[Sequence[Row]], Trial],
+    sources: Sequence[Source],
+    *,
+    keep: Sequence[str] = (),
+    sample: int = 1000,
+) -> Estimate:
+    """Try the first rows of some of the files, and say what all of them would take.
+
+    Args:
+        trial: is given these rows, those that can't be used too, and timed.
+        sources: files that are there.
+        keep: columns that are read beside the text's.
+        sample: how many rows.
+
+    Raises:
+        ValueError: one of the files can be read only once.
+    """
+    for given in sources:
+        if given.once:
+            raise ValueError(f"{given.name} can be read once: a dry run would leave nothing of it")
+    chosen = some_of(sources)
+    share = -(-sample // len(chosen))
+    rows = [row for given in chosen for row in _first(given, keep, share)]
+    total = rows_of(sources)
     begun = time.monotonic()
-    good, bad, kept = usable(rows, types, keep, skip=True)
-    table = table_of(opened, good, kept, wanted)
-    written = BytesIO()
-    parquet.write_table(table, written, **write_options(table.schema))
+    tried = trial(rows)
     seconds = max(time.monotonic() - begun, 1e-9)
     factor = total / max(1, len(rows))
     return Estimate(
         files=len(sources),
         rows=total,
-        vectors=round(table.num_rows * factor),
+        vectors=round(tried.vectors * factor),
         seconds=seconds * factor,
-        bytes=round(written.tell() * factor),
+        bytes=round(tried.bytes * factor),
         sampled=len(rows),
-        rejects=len(bad),
-        words_per_second=count_words(good) / seconds,
+        rejects=tried.rejects,
+        words_per_second=tried.words / seconds,
     )
 
 
@@ -122,25 +172,31 @@ def _first(given: Source, keep: Sequence[str], rows: int) -> list[Row]:
     return list(islice(Reader([given], keep, skip=True), rows))
 
 
-def _rows(sources: Sequence[Source], chosen: Sequence[Source]) -> int:
-    """The rows of all files, by the rows for a byte of those that were chosen."""
-    counted = [_rows_of(given) for given in chosen]
-    if len(chosen) == len(sources):
-        return round(sum(counted))
-    sizes = [sum(fingerprint(given)["bytes"] or 0 for given in some) for some in (chosen, sources)]
-    return round(sum(counted) * sizes[1] / max(1, sizes[0]))
+def counted(number: int, what: str) -> str:
+    """A number of things.
+
+    Example:
+        >>> counted(1, "row"), counted(1200, "row")
+        ('1 row', '1,200 rows')
+    """
+    return f"{number:,} {what}" + ("s" if number != 1 else "")
 
 
-def _rows_of(given: Source) -> float:
-    """The rows of one file; of a long one, by how far its first lines reach."""
-    if given.form == "whole":
-        return 1
-    if given.form in TABLES:
-        return given.count()
-    assert given.place is not None
-    size = fingerprint(given)["bytes"]
-    with open_packed(given.place) as packed, unpacked(packed, given.name) as file:
-        lines = sum(1 for _ in islice(file, _LINES))
-        reached: Any = packed.tell()
-    header = int(given.form in ("csv", "tsv"))
-    return max(0.0, lines * max(1.0, (size or 0) / reached if lines == _LINES else 1.0) - header)
+def in_bytes(size: float) -> str:
+    """A size as people say it."""
+    if size < 1000:
+        return f"{size:,.0f} bytes"
+    for unit in ("kB", "MB", "GB"):
+        size /= 1000
+        if size < 1000:
+            return f"{size:.1f} {unit}"
+    return f"{size / 1000:,.1f} TB"
+
+
+def in_time(seconds: float) -> str:
+    """A duration as people say it."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    if seconds < 3600:
+        return f"{seconds / 60:.1f} minutes"
+    return f"{seconds / 3600:,.1f} hours"

@@ -14,6 +14,7 @@ from polyseme.loading import made_from
 
 if TYPE_CHECKING:
     from polyseme.contextualizer import Contextualizer
+    from polyseme.execution import Place
 
 _AT_ONCE = 1 << 16
 
@@ -37,9 +38,13 @@ def digest_of(model: Contextualizer) -> str:
     return found.hexdigest()
 
 
-def identity(model: Contextualizer) -> dict[str, Any]:
-    """What a manifest holds of a model: with another of these, the bits may be others."""
-    place = model.place
+def identity(model: Contextualizer, place: Place) -> dict[str, Any]:
+    """What a manifest holds of a model: with another of these, the bits may be others.
+
+    Args:
+        model: whose parameters are used.
+        place: where it computes, which on a cluster is not where it was opened.
+    """
     return {
         "name": made_from(model),
         "sha256": digest_of(model),

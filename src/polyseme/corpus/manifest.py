@@ -1,8 +1,9 @@
 """What a data set is made of, what of it is finished, and how that survives a kill.
 
-``manifest.json`` holds the job (model, options, version), the files of the input, and each finished
-shard. A part is written whole before the manifest lists it, and the manifest is written whole; so
-whatever the manifest does not list is a leftover, and is removed when the work goes on.
+``_manifest.json`` holds the job (model, options, version), the files of the input, and each
+finished shard. A part is written whole before the manifest lists it, and the manifest is written
+whole; so whatever the manifest does not list is a leftover, and is removed when the work goes on.
+Files whose names begin with an underscore are none of the data set to those who open the folder.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from typing import Any
 from polyseme.checkpoints import read_json, write_whole
 from polyseme.corpus.reading import Place, named
 
-NAME = "manifest.json"
-REJECTS = "rejects.jsonl"
+NAME = "_manifest.json"
+REJECTS = "_rejects.jsonl"
 _FORMAT = 1
 _ANEW = "start anew with --force (anew=True), or name another folder"
 
@@ -37,7 +38,7 @@ class Shard:
         rejects: rows that were rejected.
         bytes: of the file.
         sha256: of the file.
-        rejects_bytes: length of rejects.jsonl after it.
+        rejects_bytes: length of _rejects.jsonl after it.
         place: how far the input was read.
     """
 
@@ -130,6 +131,10 @@ def opened(
         made.save()
         return made
     known = _read(path)
+    if not known.shards:
+        # Whoever stopped at the first line, and mends an option, has nothing to lose.
+        known.job, known.inputs, known.complete = job, inputs, False
+        known.save()
     _check(known, job, inputs)
     known.inputs = inputs
     for leftover in _own(folder, finished=[shard.file for shard in known.shards]):

@@ -9,16 +9,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 from polyseme.corpus.manifest import REJECTS, Shard
 from polyseme.corpus.reading import Place, Row, batches, named, types_of, usable
 from polyseme.corpus.rows import Wanted, embed_rows
 from polyseme.files import Source
-from polyseme.text import split_words
 
 if TYPE_CHECKING:
     import pyarrow
@@ -30,16 +31,40 @@ _BYTES_OF_A_GROUP = 1 << 25
 _READ_AT_ONCE = 1 << 20
 
 
+Fill: TypeAlias = "Callable[[IO[bytes]], Made]"
+"""Writes one part into a file that is open, and says what is in it."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a part holds.
+
+    Attributes:
+        rows: of the input, rejected ones too.
+        vectors: rows of the part.
+        words: in its texts.
+        rejects: rows that were rejected.
+        seconds: that its computation took.
+        place: how far the input was read; None to those who don't read it.
+    """
+
+    rows: int
+    vectors: int
+    words: int
+    rejects: list[Row]
+    seconds: float
+    place: Place | None = None
+
+
 @dataclass
 class PartMaker:
-    """Writes the parts of one data set.
+    """Makes the parts of one data set from rows; files that are read and written are others' work.
 
     Attributes:
         model: gives the vectors.
         wanted: what a row is.
         keep: columns that are carried along.
-        sources: all files of the input.
-        folder: of the data set.
+        sources: all files of the input, which say the types of these columns.
         metadata: kept with the schema of each part.
         skip: whether rows that can't be used are rejected, or stop the work.
         types: of the carried columns; None until they are known.
@@ -49,121 +74,153 @@ class PartMaker:
     wanted: Wanted
     keep: Sequence[str]
     sources: Sequence[Source]
-    folder: Path
     metadata: Mapping[str, str]
     skip: bool
     types: list[Any] | None = None
 
-    def write(
+    def make(
         self,
-        name: str,
         rows: Iterable[Row],
-        count: Callable[[int, int, int], None],
-        *,
-        first_row: int,
-        rejects_bytes: int,
-    ) -> Shard:
-        """Write a part whole, and its rejects behind those that are there.
+        file: IO[bytes],
+        count: Callable[[int, int, int], None] = lambda rows, words, rejects: None,
+    ) -> Made:
+        """Write the part of some rows.
 
         Args:
-            name: of the file.
             rows: of the shard.
+            file: open for writing.
             count: is told of rows, words and rejected rows, batch by batch.
-            first_row: the number of its first row.
-            rejects_bytes: length of rejects.jsonl.
 
         Raises:
             WrongLineError: a row can't be used, and ``skip`` is not set.
-            OSError: a file can't be read or written; the message has its name.
         """
-        path, temporary = self.folder / name, self.folder / f".{name}.tmp"
+        begun = time.monotonic()
         total, vectors, words = 0, 0, 0
         rejects: list[Row] = []
-        try:
-            with named(str(path)), temporary.open("wb") as file:
-                with _Groups(file) as groups:
-                    for batch in batches(rows):
-                        table, batch_words, bad = self._table(batch)
-                        groups.add(table)
-                        total, words = total + len(batch), words + batch_words
-                        vectors += table.num_rows
-                        rejects += bad
-                        count(len(batch), batch_words, len(bad))
-                    if not total:
-                        groups.add(self._table([])[0])
-                file.flush()
-                os.fsync(file.fileno())
-            digest, size = _digest(temporary)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        return Shard(
-            file=name,
-            first_row=first_row,
-            rows=total,
-            vectors=vectors,
-            words=words,
-            rejects=len(rejects),
-            bytes=size,
-            sha256=digest,
-            rejects_bytes=rejects_bytes + self._reject(rejects),
-            place=Place(),
-        )
+        with _Groups(file) as groups:
+            for batch in batches(rows):
+                table, batch_words, bad = self._table(batch)
+                groups.add(table)
+                total, words = total + len(batch), words + batch_words
+                vectors += table.num_rows
+                rejects += bad
+                count(len(batch), batch_words, len(bad))
+            if not total:
+                groups.add(self._table([])[0])
+        return Made(total, vectors, words, rejects, time.monotonic() - begun)
+
+    def settled(self, rows: Iterable[Row]) -> list[Any]:
+        """The types of the carried columns, which the first batch of the first part settles."""
+        if self.types is None:
+            self.types = types_of(self.sources, self.keep, next(batches(rows), []))
+        return self.types
 
     def _table(self, batch: Sequence[Row]) -> tuple[pyarrow.Table, int, list[Row]]:
         """The vectors of a batch, the number of its words, and what was rejected."""
-        if self.types is None:
-            self.types = self._known_types() or types_of(self.sources, self.keep, batch)
-        good, bad, kept = usable(batch, self.types, self.keep, skip=self.skip)
+        good, bad, kept = usable(batch, self.settled(batch), self.keep, skip=self.skip)
         table = table_of(self.model, good, kept, self.wanted)
-        return table.replace_schema_metadata(self.metadata), count_words(good), bad
+        return table.replace_schema_metadata(self.metadata), count_words(self.model, good), bad
 
-    def _known_types(self) -> list[Any] | None:
-        """The types that the first part has, if it is there."""
-        import pyarrow.parquet
 
-        path = self.folder / PART.format(0)
-        if not self.keep or not path.exists():
-            return None
-        schema = pyarrow.parquet.read_schema(path)
-        return [schema.field(name).type for name in self.keep]
+def known_types(folder: Path, keep: Sequence[str]) -> list[Any] | None:
+    """The types that carried columns have in the first part of a data set, if it is there."""
+    import pyarrow.parquet
 
-    def _reject(self, rows: Sequence[Row]) -> int:
-        """Append rows to the rejects, and say by how many bytes these have grown."""
-        if not rows:
-            return 0
-        lines = "".join(
-            json.dumps(
-                {"row": row.number, "source": row.source, "line": row.line, "reason": row.reason},
-                ensure_ascii=False,
-            )
-            + "\n"
-            for row in rows
-        ).encode("utf-8", "backslashreplace")
-        path = self.folder / REJECTS
-        with named(str(path)), path.open("ab") as file:
-            file.write(lines)
+    path = folder / PART.format(0)
+    if not keep or not path.exists():
+        return None
+    schema = pyarrow.parquet.read_schema(path)
+    return [schema.field(name).type for name in keep]
+
+
+def write_part(
+    path: Path, fill: Fill, *, first_row: int, rejects_bytes: int
+) -> tuple[Shard, float]:
+    """Write a part whole, and its rejects behind those that are there.
+
+    Args:
+        path: of the part.
+        fill: writes what is in it.
+        first_row: the number of its first row.
+        rejects_bytes: length of _rejects.jsonl.
+
+    Returns:
+        What the manifest lists, and the seconds that its computation took.
+
+    Raises:
+        WrongLineError: a row can't be used, and is not to be rejected.
+        OSError: a file can't be read or written; the message has its name.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with named(str(path)), temporary.open("wb") as file:
+            made = fill(file)
             file.flush()
             os.fsync(file.fileno())
-        return len(lines)
+        digest, size = _digest(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    shard = Shard(
+        file=path.name,
+        first_row=first_row,
+        rows=made.rows,
+        vectors=made.vectors,
+        words=made.words,
+        rejects=len(made.rejects),
+        bytes=size,
+        sha256=digest,
+        rejects_bytes=rejects_bytes + _reject(path.with_name(REJECTS), made.rejects),
+        place=made.place or Place(),
+    )
+    return shard, made.seconds
+
+
+def _reject(path: Path, rows: Sequence[Row]) -> int:
+    """Append rows to the rejects, and say by how many bytes these have grown."""
+    if not rows:
+        return 0
+    lines = "".join(
+        json.dumps(
+            {"row": row.number, "source": row.source, "line": row.line, "reason": row.reason},
+            ensure_ascii=False,
+        )
+        + "\n"
+        for row in rows
+    ).encode("utf-8", "backslashreplace")
+    with named(str(path)), path.open("ab") as file:
+        file.write(lines)
+        file.flush()
+        os.fsync(file.fileno())
+    return len(lines)
 
 
 class _Groups:
-    """Tables into a Parquet file, in row groups that are neither tiny nor larger than memory."""
+    """Tables into a Parquet file, in row groups that are neither tiny nor larger than memory.
+
+    Packing a group takes a processor about a fifth of the time of its vectors, on which the next
+    ones need not wait: a thread does it, one group at a time.
+    """
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self._writer: Any = None
         self._waiting: list[Any] = []
+        self._thread = ThreadPoolExecutor(1)
+        self._written: Future[None] | None = None
 
     def __enter__(self) -> _Groups:
         return self
 
     def __exit__(self, kind: object, *error: object) -> None:
-        if kind is None:
-            self._flush()
-        if self._writer is not None:
-            self._writer.close()
+        try:
+            if kind is None:
+                self._flush()
+                self._wait()
+        finally:
+            self._thread.shutdown()
+            if self._writer is not None:
+                self._writer.close()
 
     def add(self, table: pyarrow.Table) -> None:
         """Write a table now or later."""
@@ -173,15 +230,23 @@ class _Groups:
 
     def _flush(self) -> None:
         import pyarrow
+
+        if self._waiting:
+            self._wait()
+            table = pyarrow.concat_tables(self._waiting)
+            self._waiting = []
+            self._written = self._thread.submit(self._write, table)
+
+    def _wait(self) -> None:
+        if self._written is not None:
+            self._written.result()
+
+    def _write(self, table: pyarrow.Table) -> None:
         from pyarrow.parquet import ParquetWriter
 
-        if not self._waiting:
-            return
-        table = pyarrow.concat_tables(self._waiting)
         if self._writer is None:
             self._writer = ParquetWriter(self._file, table.schema, **write_options(table.schema))
         self._writer.write_table(table, row_group_size=max(1, table.num_rows))
-        self._waiting = []
 
 
 def table_of(
@@ -200,15 +265,26 @@ def table_of(
 
 
 def write_options(schema: pyarrow.Schema) -> dict[str, Any]:
-    """How parts are written: names and words recur, vectors don't."""
+    """How parts are written: by what makes each column small, at little cost.
+
+    Names and words recur. Of float32 numbers, the bytes that hold the exponents are alike, once
+    they stand together. Parquet keeps 8 bits as 32, unless they are numbers of a dictionary. Where
+    a vector's least and largest number lie is of no use to anybody.
+    """
+    vector = "vector.list.element"
+    kind = schema.field("vector").type.value_type
     recurring = [name for name in ("source", "word") if name in schema.names]
-    return {"compression": "zstd", "use_dictionary": recurring}
+    return {
+        "compression": "zstd",
+        "use_dictionary": [*recurring, *([vector] if str(kind) == "int8" else [])],
+        "column_encoding": {vector: "BYTE_STREAM_SPLIT"} if str(kind) == "float" else None,
+        "write_statistics": [name for name in schema.names if name != "vector"],
+    }
 
 
-def count_words(rows: Iterable[Row]) -> int:
+def count_words(model: Contextualizer, rows: Iterable[Row]) -> int:
     """The words of the rows' texts."""
-    texts = (row.text or "" for row in rows)
-    return sum(len(split_words(text) if isinstance(text, str) else text) for text in texts)
+    return int(model.tokenizer([row.text or "" for row in rows]).word_offsets[-1])
 
 
 def _digest(path: Path) -> tuple[str, int]:

@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from polyseme.files import TABLES, Source, WrongLineError, stop
+from polyseme.arrow_files import TABLES
+from polyseme.files import Source, WrongLineError, stop
 from polyseme.inputs import Text
 
 _CHARACTERS_AT_ONCE = 1 << 18

@@ -64,7 +64,7 @@ class Wanted:
                 raise ValueError(f"{name} is {value!r}: use one of {', '.join(known)}")
         if self.words is not None:
             if self.by == "texts":
-                raise ValueError("a list of words is for rows by words (by='words')")
+                raise ValueError("a list of words is for rows by words: --by words (by='words')")
             if not self.words:
                 raise ValueError("the list of words is empty: no row would be left")
             object.__setattr__(self, "words", frozenset(word.casefold() for word in self.words))
@@ -199,13 +199,18 @@ def _of_words(
     docs = model.contextualize([texts[i] for i in chosen.tolist()], progress=False)
     sizes = np.diff(docs.offsets)
     starts, ends = docs.spans.T
+    within = np.repeat(np.arange(len(docs)), sizes)
+    words = [
+        docs.texts[i][start:end]
+        for i, start, end in zip(within.tolist(), starts.tolist(), ends.tolist(), strict=True)
+    ]
     own = {
         "position": np.arange(len(starts)) - np.repeat(docs.offsets[:-1], sizes),
         "start": starts,
         "end": ends,
-        "word": np.asarray([word for doc in docs for word in doc.words], dtype=object),
+        "word": np.asarray(words, dtype=object),
     }
-    owners = np.repeat(chosen, sizes)
+    owners = chosen[within]
     if only is None:
         return owners, own, docs.vectors
     kept = np.asarray([word.casefold() in only for word in own["word"]], bool)

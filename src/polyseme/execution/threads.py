@@ -40,10 +40,16 @@ def side_by_side(function: Callable[[Item], Result], items: Sequence[Item]) -> l
 
 
 def processors() -> int:
-    """How many processors this process may use."""
+    """How many processors this process may use; fewer if OMP_NUM_THREADS says so.
+
+    Ray and Spark set it for their workers, of which a machine has one for each processor.
+    """
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        there = len(os.sched_getaffinity(0))
+    else:
+        there = os.cpu_count() or 1
+    said = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    return min(there, max(1, int(said))) if said.isdecimal() else there
 
 
 _entering = Lock()
