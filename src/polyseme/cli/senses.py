@@ -130,8 +130,8 @@ def index(
     each = made.bytes / max(made.occurrences, 1)
     ctx.obj.note(
         f"{made.occurrences:,} occurrences in {made.texts:,} texts in {made.folder} "
-        f"({in_bytes(made.bytes)}, {each:,.0f} bytes an occurrence); {made.new_occurrences:,} of them "
-        f"new in {in_time(made.seconds)}"
+        f"({in_bytes(made.bytes)}, {each:,.0f} bytes an occurrence); {made.new_occurrences:,} of "
+        f"them new in {in_time(made.seconds)}"
     )
     if made.rejects:
         ctx.obj.note(f"{made.rejects:,} rows could not be used")

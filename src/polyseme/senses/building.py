@@ -150,7 +150,12 @@ def build_index(
         files, column=column, form=form, skip_unknown=skip_unknown, outside=target, note=note
     )
     loaded = load(model)
-    job = {"polyseme": __version__, "model": identity(loaded), "dim": loaded.dim, **asked}
+    job = {
+        "polyseme": __version__,
+        "model": identity(loaded, loaded.place),
+        "dim": loaded.dim,
+        **asked,
+    }
     with claimed(target):
         state = opened(target, job, anew=anew)
         state.job |= {name: value for name, value in _DEFAULTS.items() if state.job[name] is None}

@@ -83,7 +83,7 @@ class SenseIndex:
 
             model = load(model)
         if model is not None:
-            check_model(tables.state, identity(model))
+            check_model(tables.state, identity(model, model.place))
         return cls(tables, model)
 
     @property
@@ -103,7 +103,7 @@ class SenseIndex:
                 from polyseme.loading import load
 
                 loaded = load()
-                check_model(self._tables.state, identity(loaded))
+                check_model(self._tables.state, identity(loaded, loaded.place))
                 self._model = loaded
             return self._model
 
@@ -349,7 +349,7 @@ class SenseIndex:
             if seen != self._seen:
                 self._tables = Tables.current(self._tables.state.folder)
                 if self._model is not None:
-                    check_model(self._tables.state, identity(self._model))
+                    check_model(self._tables.state, identity(self._model, self._model.place))
                 self._seen, self._counts, self._sorted = seen, None, None
                 self._senses.clear()
             return self._tables
