@@ -11,10 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from safetensors.numpy import save_file
 
 from polyseme.checkpoints import OWN_TYPE
 from polyseme.encoder import EncoderConfig, parameter_shapes
+
+# How long an example takes is no matter of a test.
+settings.register_profile("polyseme", deadline=None)
+settings.load_profile("polyseme")
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 _cache = tempfile.TemporaryDirectory(prefix="polyseme-tests-")

@@ -23,7 +23,7 @@ KINDS = [
 EPSILON = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23, "float64": 2.0**-52}
 SMALLEST = {"float16": 2.0**-24, "bfloat16": 0.0, "float32": 0.0, "float64": 0.0}
 every_kind = pytest.mark.parametrize(("kind", "dtype"), KINDS)
-few = settings(max_examples=25, deadline=None)
+few = settings(max_examples=25)
 seeds = st.integers(0, 2**32 - 1)
 sizes = st.integers(0, 7)
 

@@ -22,7 +22,7 @@ def plainly(vectors: np.ndarray, **options: Any) -> np.ndarray:
         return np.asarray(self_attend(vectors.astype(np.float64), **wide))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data(), block=st.integers(1, 6))
 def test_it_is_parameter_free_attention(data: st.DataObject, block: int) -> None:
     texts, n, width = (data.draw(st.integers(1, most)) for most in (3, 14, 5))

@@ -78,7 +78,7 @@ def both_rungs(
     return [polyseme.load(source, backend=request.param) for source in (None, folder)]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_a_text_has_the_same_bits_in_any_batch(
     both_rungs: list[Contextualizer], data: st.DataObject

@@ -19,6 +19,7 @@ pytest.importorskip("ray", reason="a cluster needs Ray (extra `ray`)")
 import polyseme
 from polyseme.contextualizer import Contextualizer
 from polyseme.corpus import RayCluster, Wanted, embed_corpus
+from polyseme.corpus.manifest import NAME
 from tests.conftest import write_model
 from tests.test_corpus import contents, posix, rows_of
 from tests.test_corpus_resume import parts, run, write_rows
@@ -90,11 +91,13 @@ def test_the_driver_is_killed_and_then_a_node(
         text=True,
     )
     assert process.stderr is not None
-    before = [json.loads(process.stderr.readline())["file"]]
-    process.send_signal(signal.SIGKILL)
-    before += [json.loads(line)["file"] for line in process.stderr if line.startswith("{")]
+    before: list[str] = []
+    for line in process.stderr:
+        if '"event": "shard"' in line:
+            process.send_signal(signal.SIGKILL)
+            before.append(json.loads(line)["file"])
     assert process.wait(timeout=60) == -signal.SIGKILL
-    listed = len(json.loads((out / "_manifest.json").read_text())["shards"])
+    listed = len(json.loads((out / NAME).read_text())["shards"])
     assert 0 < len(before) <= listed < made.shards - 10, "the job was not killed in its middle"
 
     said: list[str] = []

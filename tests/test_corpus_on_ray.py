@@ -20,6 +20,7 @@ pytest.importorskip("pyarrow", reason="data sets need pyarrow (extra `corpus`)")
 import polyseme
 from polyseme.contextualizer import Contextualizer
 from polyseme.corpus import RayCluster, Wanted, embed_corpus, on_ray
+from polyseme.corpus.manifest import NAME
 from polyseme.execution import Place
 from polyseme.files import WrongLineError
 from tests.conftest import write_model
@@ -327,7 +328,7 @@ def test_gpus_are_asked_for_and_the_model_moves_to_them(
     except (RuntimeError, ImportError) as error:
         # Without a GPU or without torch, the worker says so; it computes on nothing else.
         assert "'cuda'" in str(error)
-    told = json.loads((tmp_path / "out" / "_manifest.json").read_text())["job"]["model"]
+    told = json.loads((tmp_path / "out" / NAME).read_text())["job"]["model"]
     assert (told["backend"], told["device"]) == ("torch", "cuda")
     assert (ray.options_given["num_gpus"], ray.options_given["num_cpus"]) == (0.5, 1)
     assert len(ray.actors) == 2, "one GPU has room for two workers that share it"

@@ -28,6 +28,12 @@ def test_examples_run(name: str) -> None:
     if name.startswith("polyseme.corpus"):
         pytest.importorskip("pyarrow", reason="corpora are written with pyarrow")
         pytest.importorskip("fsspec", reason="corpora are read with fsspec")
+    if name.startswith("polyseme.server"):
+        for library in ("fastapi", "httptools", "orjson", "prometheus_client", "uvicorn"):
+            pytest.importorskip(library, reason="needs the extra `server`")
+    if name.startswith("polyseme.senses"):
+        for library in ("lancedb", "sklearn", "fsspec"):
+            pytest.importorskip(library, reason="an index of senses needs the extra `search`")
     for library, modules in NEEDED.items():
         if name.rpartition(".")[2] in modules:
             pytest.importorskip(library, reason=f"this module is for {library}")

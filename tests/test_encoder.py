@@ -10,15 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from polyseme.encoder import (
-    EncoderConfig,
-    activate,
-    encode,
-    layer_norm,
-    parameter_shapes,
-    relative_buckets,
-    steps,
-)
+from polyseme.encoder import EncoderConfig, encode, parameter_shapes, steps
+from polyseme.layers import relative_buckets
+from polyseme.operations import activate, layer_norm
 from polyseme.packed import Packed, offsets_of
 
 VOCABULARY = 50
@@ -169,7 +163,7 @@ def test_numpy_and_torch_run_the_same_encoder(kind: str) -> None:
 
 
 @given(lengths=st.lists(st.integers(0, 30), max_size=20), batch_tokens=st.integers(1, 100))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_steps_hold_every_text_once_and_are_no_larger_than_asked(
     lengths: list[int], batch_tokens: int
 ) -> None:

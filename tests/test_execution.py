@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from polyseme import execution
-from polyseme.encoder import Operations, encode, plain_operations
+from polyseme.encoder import encode
 from polyseme.execution import Place, numpy_blocks, on_host, place, prepare
+from polyseme.operations import Operations, plain_operations
 from polyseme.packed import Packed, offsets_of
 
 from .test_encoder import KINDS, config_of, ids_of, random_parameters
@@ -94,7 +95,7 @@ def check_that_batches_do_not_matter(
 
 @every_place
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(
     lengths=lists_of_lengths,
     shape=st.sampled_from([(24, 40, 4), (32, 48, 1), (36, 37, 3), (20, 50, 2)]),
@@ -140,7 +141,7 @@ def test_a_text_is_the_same_to_the_last_bit_in_every_batch(
         ("post-norm", 300, 700, 4),
     ],
 )
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=3)
 @given(
     lengths=lists_of_lengths,
     batch_tokens=st.sampled_from([100, 8192]),

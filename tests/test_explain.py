@@ -19,7 +19,7 @@ from .conftest import WORDS, MakeModel
 SENTENCE = "Apple just launched a new iPhone."
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     words=st.lists(st.sampled_from(["apple", "doctor", "unheardof", ",", "river"]), min_size=1),
     data=st.data(),

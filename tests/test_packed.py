@@ -31,7 +31,7 @@ def arrays(kind: str, numbers: np.ndarray) -> Any:
 
 @pytest.mark.parametrize("kind", ["numpy", "torch"])
 @given(lengths=lengths.filter(bool))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_texts_come_out_as_they_went_in(kind: str, lengths: list[int]) -> None:
     random = np.random.default_rng(0)
     texts = [arrays(kind, random.normal(size=(n, 2))) for n in lengths]
@@ -71,7 +71,7 @@ def test_a_text_that_is_not_there_is_an_index_error(i: int) -> None:
 
 
 @given(lengths=lengths, data=st.data())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_rows_of_texts_are_their_rows_in_the_given_order(
     lengths: list[int], data: st.DataObject
 ) -> None:
@@ -83,7 +83,7 @@ def test_rows_of_texts_are_their_rows_in_the_given_order(
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 4)), max_size=8))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_ragged_ranges_are_the_ranges_end_to_end(ranges: list[tuple[int, int]]) -> None:
     starts, counts = np.asarray(ranges, dtype=np.int64).reshape(-1, 2).T
     expected = [row for start, count in ranges for row in range(start, start + count)]
@@ -91,7 +91,7 @@ def test_ragged_ranges_are_the_ranges_end_to_end(ranges: list[tuple[int, int]]) 
 
 
 @given(lengths)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_groups_of_equal_length_hold_every_text_once(lengths: list[int]) -> None:
     groups = [(n, texts.tolist()) for n, texts in by_length(np.asarray(lengths, dtype=np.int64))]
     assert [n for n, _ in groups] == sorted(set(lengths))
@@ -106,7 +106,7 @@ ranges_of_rows = st.lists(
 
 @pytest.mark.parametrize("kind", ["numpy", "torch"])
 @given(ranges=ranges_of_rows, permuted=st.booleans())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_a_mean_is_that_of_its_own_range_to_the_last_bit(
     kind: str, ranges: list[list[int]], permuted: bool
 ) -> None:

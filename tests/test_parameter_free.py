@@ -41,7 +41,7 @@ def texts_of(seed: int, lengths: list[int], width: int) -> tuple[np.ndarray, np.
 
 
 @pytest.mark.parametrize(("kind", "dtype"), KINDS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     seed=st.integers(0, 2**32 - 1),
     lengths=st.lists(st.integers(0, 70), min_size=1, max_size=12),
@@ -89,7 +89,7 @@ def test_a_text_is_the_same_to_the_last_bit_in_every_batch(
         assert np.array_equal(numbers_of(together[place]), numbers_of(alone))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     seed=st.integers(0, 2**32 - 1),
     lengths=st.lists(st.integers(1, 9), min_size=1, max_size=5),

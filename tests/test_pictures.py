@@ -58,7 +58,7 @@ def visible(text):
     return " ".join(replaced.split())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(anything, min_size=1, max_size=4), anything)
 @example(["\ud800\x00\x1f", "\x85<\ufffe>", "&\x0b\x0c"], "]]>\x1b\uffff")
 def test_any_words_give_svg_and_html_that_parse_and_hold_them_whole(words, title):
@@ -143,7 +143,7 @@ def test_ink_stays_legible_on_the_darkest_square(scheme, page):
     assert contrast(drawing.PAINTS["ink"][scheme], seen) >= 4.5
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 1000))
 def test_squares_are_darker_where_weights_are_larger(n, m, seed):
     weights = random_weights(n, m, seed)
@@ -278,7 +278,7 @@ def uses(k, dim, seed=0):
     return before, rng.normal(size=(k, dim)).astype(np.float32)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(2, 7), st.integers(2, 30), st.integers(0, 1000))
 def test_arrows_run_between_the_projections_on_the_two_principal_components(k, dim, seed):
     before, after = uses(k, dim, seed)
@@ -532,7 +532,7 @@ def test_interrupted_save_keeps_the_old_file_and_leaves_no_rest(tmp_path, monkey
     assert list(tmp_path.iterdir()) == [old]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(anything, st.floats(20, 200), st.floats(6, 20))
 def test_elided_text_fits_and_starts_as_the_whole_does(text, width, size):
     short = elide(text, width, size)
@@ -541,7 +541,7 @@ def test_elided_text_fits_and_starts_as_the_whole_does(text, width, size):
     assert short == whole or whole.startswith(short.removesuffix("…"))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.sampled_from(["an", "old", "tree", "grew", "by", "the", "sea"]), max_size=30))
 def test_excerpt_of_a_long_sentence_still_holds_the_word(words):
     sentence = " ".join([*words, "apple", *words])

@@ -61,7 +61,7 @@ WORDS = ["a", "B", "b", "c", ".", "odd"]
 Texts = st.lists(st.lists(st.sampled_from(WORDS), min_size=1, max_size=6), min_size=1, max_size=5)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(Texts, st.integers(0, 2), st.integers(1, 40))
 def test_measures_agree_with_the_slow_version(
     texts: list[list[str]], context: int, at_once: int

@@ -168,7 +168,7 @@ def check(read: TokenizedTexts, peer: Peer, texts: list[str], spans: list[list[t
 
 
 @pytest.mark.parametrize("name", EVERY)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(texts=st.lists(TEXTS, max_size=5))
 def test_ids_and_alignment_equal_the_tokenizers_own_on_any_text(name, texts):
     peer, own = built(name)
@@ -178,7 +178,7 @@ def test_ids_and_alignment_equal_the_tokenizers_own_on_any_text(name, texts):
 
 
 @pytest.mark.parametrize("name", EVERY)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(texts=st.lists(st.lists(TEXTS.filter(str.strip), max_size=4), max_size=4))
 def test_own_words_are_one_unit_each_and_get_the_tokens_of_the_joined_text(name, texts):
     peer, own = built(name)
@@ -272,7 +272,7 @@ def same(left: TokenizedTexts, right: TokenizedTexts) -> bool:
     )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     texts=st.lists(st.one_of(TEXTS, st.lists(TEXTS.filter(str.strip), max_size=3)), max_size=8),
     block=st.integers(1, 40),
@@ -538,7 +538,7 @@ def test_words_are_those_that_the_rules_promise(text):
     assert [text[start:end] for start, end in split_words(text)] == WORDS[text]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(text=ANY_TEXT)
 def test_words_cover_every_visible_character_once_and_no_whitespace(text):
     spans = split_words(text)
@@ -550,7 +550,7 @@ def test_words_cover_every_visible_character_once_and_no_whitespace(text):
         assert text[at].isspace() or unicodedata.category(text[at]) in ("Cf", "Cc")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(left=ANY_TEXT, right=ANY_TEXT, space=st.sampled_from(" \t\n\x0b\x85\u3000"))
 def test_words_never_look_past_whitespace(left, right, space):
     behind = len(left) + 1
@@ -564,7 +564,7 @@ def test_words_of_a_hostile_text_are_found_in_linear_time():
         assert split_words(text)[-1] == (len(text) - 1, len(text))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(n_tokens=st.integers(0, 120), size=st.integers(1, 30), data=st.data())
 def test_windows_keep_each_token_once_where_it_is_most_central(n_tokens, size, data):
     overlap = data.draw(st.integers(0, size - 1))

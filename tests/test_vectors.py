@@ -96,7 +96,7 @@ tokens = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.integers(1, 6).flatmap(
         lambda d: st.lists(st.lists(tokens, min_size=d, max_size=d), min_size=1, max_size=30)
@@ -456,7 +456,7 @@ def test_fasttext_vectors_are_the_mean_of_word_and_ngram_rows(tmp_path, shortest
     assert np.array_equal(saved.counts, loaded.counts)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(st.text(st.characters(codec="utf-8"), max_size=9), max_size=6),
     st.integers(0, 4),
@@ -651,7 +651,7 @@ def test_an_unknown_word_is_a_key_error_with_near_spellings(ask):
         getattr(vectors, ask)("New York")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(2, 40), st.integers(1, 6), st.integers(0, 2**32 - 1), st.integers(1, 50))
 def test_most_similar_equals_the_slow_obvious_ranking(n, dim, seed, topn):
     random = np.random.default_rng(seed)

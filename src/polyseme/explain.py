@@ -48,8 +48,8 @@ class Explanation:
         position: which of them is explained.
         weights: (n_words,) float32, sum to one: the share of each word in this word's vector.
         matrix: (n_words, n_words) float32: the same for every word, a row each.
-        layer_weights: (layers, heads, n_words) float32: this word's attention in each head. What a
-            head gives to special tokens is missing from its sum.
+        layer_matrices: (layers, heads, n_words, n_words) float32: every word's attention in each
+            head, a row each. What a head gives to special tokens is missing from its sum.
         left_out: (n_words,) float32: 1 - cosine between the word's vectors with and without each
             other word; 0 for the word itself.
         exact: whether ``weights`` is the whole truth.
@@ -68,7 +68,7 @@ class Explanation:
     position: int
     weights: Floats
     matrix: Floats = field(repr=False)
-    layer_weights: Floats = field(repr=False)
+    layer_matrices: Floats = field(repr=False)
     left_out: Floats
     exact: bool
     note: str
@@ -77,6 +77,11 @@ class Explanation:
     def word(self) -> str:
         """The word that is explained."""
         return self.words[self.position]
+
+    @property
+    def layer_weights(self) -> Floats:
+        """(layers, heads, n_words) float32: this word's attention in each head."""
+        return self.layer_matrices[:, :, self.position]
 
     def formula(self, top: int = 4) -> str:
         """The weighted sum as a person writes it, largest share first.
@@ -160,16 +165,17 @@ def explain(model: Contextualizer, text: Text, word: str | int) -> Explanation:
     position = _position(tokens, word)
     if not model.layers:
         matrix = np.eye(len(words), dtype=np.float32)
-        layers, exact, note = np.zeros((0, 1, len(words)), np.float32), True, _STATIC
+        layers, exact, note = np.zeros((0, 1, *matrix.shape), np.float32), True, _STATIC
     else:
         recorded, sequences = model.weights(tokens)
         if sequences is None:
             matrix, exact, note = recorded[0][0], True, _EXACT
-            layers = matrix[position][None, None]
+            layers = matrix[None, None]
         else:
             rows = sequences.token_rows
-            by_word = [_between_words(weights, rows, tokens.word_tokens) for weights in recorded]
-            layers = np.stack([weights[:, position] for weights in by_word])
+            layers = np.stack(
+                [_between_words(weights, rows, tokens.word_tokens) for weights in recorded]
+            )
             rolled = _between_words(_rollout(recorded)[None], rows, tokens.word_tokens)[0]
             sums = rolled.sum(axis=-1, keepdims=True)
             matrix = rolled / np.where(sums > 0, sums, 1)

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from polyseme.encoder import Activation, EncoderConfig
+from polyseme.encoder import EncoderConfig
+from polyseme.operations import Activation
 
 Tensors = dict[str, npt.NDArray[Any]]
 Sources = dict[str, str]

@@ -20,7 +20,8 @@ import numpy.typing as npt
 
 from polyseme.checkpoints import own_json, write_whole
 from polyseme.contextualizer import Contextualizer
-from polyseme.encoder import EncoderConfig, relative_buckets
+from polyseme.encoder import EncoderConfig
+from polyseme.layers import relative_buckets
 
 Value = npt.NDArray[Any] | np.floating[Any]
 

@@ -206,11 +206,15 @@ def split(values: Array, sizes: Sequence[int]) -> Sequence[Array]:
 
 def take(values: Array, rows: npt.NDArray[np.int64]) -> Array:
     """The given rows of ``values`` as a new array of its kind."""
-    return array_namespace(values).take(values, index_of(values, rows), axis=0)
+    if is_torch_array(values):
+        return values.index_select(0, index_of(values, rows))
+    return array_namespace(values).take(values, rows, axis=0)
 
 
 def index_of(values: Array, rows: npt.NDArray[Any]) -> Array:
     """Row numbers or a mask as an array of the kind and device of ``values``."""
     if not is_torch_array(values):
         return rows
-    return array_namespace(values).asarray(rows, device=device_of(values))
+    import torch
+
+    return torch.asarray(rows, device=values.device)

@@ -9,10 +9,21 @@ from __future__ import annotations
 import os
 import sys
 
-from polyseme.cli import commands, corpus, evaluate, export, tasks, train
+from polyseme.cli import commands, corpus, evaluate, export, senses, serve, tasks, train
 from polyseme.cli.app import app
 
-__all__ = ["app", "commands", "corpus", "evaluate", "export", "main", "tasks", "train"]
+__all__ = [
+    "app",
+    "commands",
+    "corpus",
+    "evaluate",
+    "export",
+    "main",
+    "senses",
+    "serve",
+    "tasks",
+    "train",
+]
 
 
 def main() -> None:

@@ -140,7 +140,7 @@ def corpus(
         str | None,
         typer.Option(
             metavar="ADDR",
-            help="Of the cluster: auto, host:port, ray://host:port, or local.  "
+            help="Of the cluster: host:port, auto, or local.  "
             "[default: RAY_ADDRESS, else one that runs here, else local]",
             show_default=False,
         ),
@@ -170,10 +170,10 @@ def corpus(
 
     if whole_files and form not in (None, CorpusForm.TXT, CorpusForm.WHOLE):
         raise typer.BadParameter("is for files of text", param_hint="--whole-files")
-    wanted = Wanted(by.value, store.value, _words(words, vocab), dim, normalize or None)
+    wanted = Wanted(by.value, store.value, words_of(words, vocab), dim, normalize or None)
     options: dict[str, Any] = {
         "wanted": wanted,
-        "keep": _listed(keep),
+        "keep": listed(keep),
         "column": column,
         "form": "whole" if whole_files else form and form.value,
         "skip_unknown": skip_unknown,
@@ -287,16 +287,18 @@ def _log_shard(shard: Shard, seconds: float) -> None:
     )
 
 
-def _words(words: str, vocab: str | None) -> frozenset[str] | None:
+def words_of(words: str, vocab: str | None) -> frozenset[str] | None:
+    """The words of --words or of the file of --vocab; None without both."""
     from polyseme.files import source
 
     if vocab is None:
-        return frozenset(_listed(words)) if words else None
+        return frozenset(listed(words)) if words else None
     if words:
         raise typer.BadParameter("give this or --words", param_hint="--vocab")
     lines = (str(line).strip() for line in source(vocab, "txt", "word").texts())
     return frozenset(line for line in lines if line)
 
 
-def _listed(names: str) -> tuple[str, ...]:
+def listed(names: str) -> tuple[str, ...]:
+    """The names in a list with commas."""
     return tuple(name.strip() for name in names.split(",") if name.strip())

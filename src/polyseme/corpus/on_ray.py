@@ -48,10 +48,12 @@ class RayCluster:
     """Where a data set is computed.
 
     Attributes:
-        address: "auto", "host:port" or "ray://host:port"; "local" for a cluster of this machine
-            alone. If None, what RAY_ADDRESS or a cluster that runs on this machine says, else
-            "local". In a process that is connected to Ray, leave it None: the connection is used.
-        workers: processes that compute; None for as many as the cluster has room for now.
+        address: "host:port" of a cluster that this machine belongs to, or "auto" to find it;
+            "local" for a cluster of this machine alone. If None, as RAY_ADDRESS says, else "auto"
+            if one runs here, else "local". In a process that is connected to Ray, leave it None:
+            the connection is used.
+        workers: processes that compute; None for as many as the cluster has room for now, more if
+            it is to grow.
         cpus_per_worker: threads of each.
         gpus_per_worker: 1, or less for workers that share a GPU, which are computed on with torch;
             0 for none. If None, 1 if the model is on a GPU, else 0.
@@ -294,7 +296,7 @@ class _Pool:
             elif turn < read:
                 self._collect()
                 if not self._opened and time.monotonic() - begun > _PATIENCE:
-                    self._note(f"waiting until the cluster has room for {self._room}")
+                    self._note(f"no worker is ready yet: has the cluster room for {self._room}?")
                     begun = float("inf")
         if failed is not None:
             raise failed

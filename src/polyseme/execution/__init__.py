@@ -15,7 +15,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from polyseme.encoder import EncoderConfig, Operations
+from polyseme.encoder import EncoderConfig
+from polyseme.operations import Operations
 
 Backend = Literal["numpy", "torch"]
 

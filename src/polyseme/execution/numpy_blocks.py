@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from polyseme.encoder import Activation, EncoderConfig, Operations, activate, plain_operations
+from polyseme.encoder import EncoderConfig
 from polyseme.execution.threads import side_by_side
+from polyseme.operations import Activation, Operations, activate, plain_operations
 
 Floats = npt.NDArray[Any]
 Finish = Callable[[Floats, slice], None]
@@ -204,7 +205,7 @@ def in_blocks(function: Any, states: Floats) -> Floats:
 
 
 def _normed(states: Floats, weight: Floats, bias: Floats | None, epsilon: float) -> Floats:
-    """``encoder.layer_norm`` with few temporaries."""
+    """``operations.layer_norm`` with few temporaries."""
     width = states.shape[1]
     result = np.empty_like(states)
     for start in range(0, len(states), ROWS_AFTER):

@@ -17,15 +17,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812 -- the name that everyone knows it by
 
-from polyseme.encoder import (
-    Activation,
-    EncoderConfig,
-    Lengths,
-    Operations,
-    activate,
-    one_after_the_other,
-)
+from polyseme.encoder import EncoderConfig
 from polyseme.execution.torch_eager import norm_of
+from polyseme.operations import Activation, Lengths, Operations, activate, one_after_the_other
 
 Tensor = Any
 Linear = Callable[..., Tensor]

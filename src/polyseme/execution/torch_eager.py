@@ -13,13 +13,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812 -- the name that everyone knows it by
 
-from polyseme.encoder import (
-    Activation,
-    EncoderConfig,
-    Operations,
-    one_after_the_other,
-    operations_of,
-)
+from polyseme.encoder import EncoderConfig
+from polyseme.operations import Activation, Operations, one_after_the_other, operations_of
 
 Tensor = Any
 

@@ -231,7 +231,7 @@ def sense_map(
             f"expected {k}, as labels has, with at most {len(HUES)} different"
         )
     hues = [HUES[names.index(group)] for group in groups] if groups else [HUES[0]] * k
-    plane, kept = _principal_plane(was, now)
+    plane, kept = principal_plane(was, now)
     excerpts = [excerpt(label, word, 310.0, LABEL) for label in labels]
     side = max(90.0, *(text_width(text, LABEL) for text in excerpts)) + 48
     inner = (400.0, float(np.clip(160 + 14 * k, 200, 720)))
@@ -342,7 +342,7 @@ def _curves(
     return curves
 
 
-def _principal_plane(was: Floats, now: Floats) -> tuple[Floats, float]:
+def principal_plane(was: Floats, now: Floats) -> tuple[Floats, float]:
     """Both kinds of points, (2k, 2), in the plane of their first two principal components.
 
     With the part of the variance that lies in it. The sign of a component is free: on the whole

@@ -126,7 +126,8 @@ def of_pairs(static: Floats, tokens: TokenizedTexts, units: Units) -> Floats:
     around the other; four of ``_matched``; whether they are spelled alike; the logarithms of the
     shorter and the longer text's number of words.
     """
-    directions = unit(static)
+    # In float64, lest which of the two stands first be seen in the last bits of a product.
+    directions = unit(static.astype(np.float64))
     first, last, owners = units.words(tokens)
     starts, stops = tokens.word_offsets[owners], tokens.word_offsets[owners + 1]
     sums = np.concatenate([np.zeros((1, static.shape[1])), directions.cumsum(0, dtype=np.float64)])

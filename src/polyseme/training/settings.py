@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from polyseme.encoder import Activation, EncoderConfig
+    from polyseme.encoder import EncoderConfig
+    from polyseme.operations import Activation
 
 BUCKETS = 32
 """Rows of the bias by relative distance."""

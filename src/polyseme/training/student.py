@@ -16,8 +16,9 @@ import numpy.typing as npt
 from polyseme.attention import linear
 from polyseme.checkpoints import OWN_TYPE, Checkpoint, Sentence
 from polyseme.contextualizer import Contextualizer
-from polyseme.encoder import EncoderConfig, layer_norm, parameter_shapes
+from polyseme.encoder import EncoderConfig, parameter_shapes
 from polyseme.execution import Place, on_host
+from polyseme.operations import layer_norm
 from polyseme.packed import mean_of_ranges
 from polyseme.text import Tokenizer
 

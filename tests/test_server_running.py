@@ -1,0 +1,352 @@
+"""The server as a process and on sockets: many at a time, too many, too slow, and the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+
+import polyseme
+from polyseme.contextualizer import Contextualizer
+from tests.conftest import write_model
+from tests.served import running
+
+pytest.importorskip("fastapi", reason="needs the extra `server`")
+pytest.importorskip("uvicorn", reason="needs the extra `server`")
+pytest.importorskip("prometheus_client", reason="needs the extra `server`")
+pytest.importorskip("orjson", reason="needs the extra `server`")
+
+TEXTS = [
+    "An apple a day keeps the doctor away",
+    "apple",
+    "Apple just launched a new iPhone",
+    "a piece of cake " * 20,
+]
+METRICS = b"GET /metrics HTTP/1.0\r\nhost: localhost\r\n\r\n"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("served") / "small")
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> Contextualizer:
+    return polyseme.load(folder)
+
+
+def ask(
+    url: str, path: str = "/contextualize", body: Any = None, **headers: str
+) -> tuple[int, dict[str, str], Any]:
+    """Status, headers and JSON of one request on a connection of its own."""
+    parts = urlsplit(url)
+    connection = HTTPConnection(parts.hostname or "", parts.port, timeout=60)
+    try:
+        sent = None if body is None else json.dumps(body)
+        given = {"content-type": "application/json"} | headers
+        connection.request("GET" if body is None else "POST", path, sent, given)
+        answer = connection.getresponse()
+        content = answer.read()
+        return answer.status, {k.lower(): v for k, v in answer.getheaders()}, json.loads(content)
+    finally:
+        connection.close()
+
+
+@contextmanager
+def process(folder: Path | None, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """``polyseme serve`` on a free port, and its URL."""
+    command = [sys.executable, "-m", "polyseme", "serve", "--port", "0"]
+    command += ["--model", str(folder)] if folder else []
+    started = subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True)
+    try:
+        assert started.stderr is not None
+        line = started.stderr.readline()
+        assert " on http://" in line, line + started.stderr.read()
+        url = line.split(" on ")[1].strip()
+        while True:
+            try:
+                if ask(url, "/ready")[0] == 200:
+                    break
+            except ConnectionError:
+                time.sleep(0.05)
+        yield started, url
+    finally:
+        started.kill()
+        started.wait()
+
+
+def test_the_same_text_has_the_same_bits_in_any_company(model: Contextualizer) -> None:
+    alone = {text: model.contextualize(text).vectors for text in TEXTS}
+    with running(model) as url:
+
+        def one(i: int) -> bool:
+            texts = [TEXTS[(i + j) % len(TEXTS)] for j in range(1 + i % 3)]
+            status, _, answer = ask(url, body={"texts": texts})
+            assert status == 200
+            return all(
+                np.asarray(told["vectors"], np.float32).tobytes() == alone[text].tobytes()
+                for told, text in zip(answer["texts"], texts, strict=True)
+            )
+
+        with ThreadPoolExecutor(16) as clients:
+            assert all(clients.map(one, range(200)))
+        metrics = raw(url, METRICS)
+    joined = float(metrics.split(b"polyseme_batch_requests_sum ")[1].split()[0])
+    batches = float(metrics.split(b"polyseme_batch_requests_count ")[1].split()[0])
+    assert joined > batches, "no two requests met in a batch"
+
+
+def raw(url: str, sent: bytes, *, then: bytes = b"", after: float = 0.0) -> bytes:
+    """All that comes back for some bytes, and some more after a while."""
+    parts = urlsplit(url)
+    with socket.create_connection((parts.hostname, parts.port), timeout=30) as connection:
+        connection.sendall(sent)
+        if then:
+            time.sleep(after)
+            connection.sendall(then)
+        found = b""
+        while part := connection.recv(1 << 16):
+            found += part
+        return found
+
+
+class Slow:
+    """Makes a model take its time, and counts the texts that it computes."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+        self.computed = 0
+        self.at_work = threading.Event()
+        original = Contextualizer.contextualize
+
+        def contextualize(own: Contextualizer, texts: Any, **options: Any) -> Any:
+            self.at_work.set()
+            time.sleep(seconds)
+            self.computed += len(texts)
+            return original(own, texts, **options)
+
+        monkeypatch.setattr(Contextualizer, "contextualize", contextualize)
+
+
+def test_past_the_queue_requests_are_refused_and_the_accepted_are_answered(
+    model: Contextualizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running(model, queue=4) as url:
+        Slow(monkeypatch, 0.05)
+        with ThreadPoolExecutor(24) as clients:
+            answers = list(clients.map(lambda _: ask(url, body={"texts": [TEXTS[0]]}), range(120)))
+        assert ask(url, "/health")[0] == 200
+        assert ask(url, body={"texts": ["apple"]})[0] == 200
+    found = Counter(status for status, _, _ in answers)
+    assert set(found) == {200, 429}
+    assert min(found.values()) > 4
+    for status, headers, content in answers:
+        if status == 429:
+            assert headers["retry-after"] == "1"
+            assert content["error"]["code"] == "overloaded"
+        else:
+            assert content["texts"][0]["words"] == TEXTS[0].split()
+
+
+def test_the_queue_is_bounded_by_bytes_too(
+    model: Contextualizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running(model, body_bytes=600, queue_bytes=1000) as url:
+        slow = Slow(monkeypatch, 0.5)
+        with ThreadPoolExecutor(2) as clients:
+            first = clients.submit(ask, url, body={"texts": ["a" * 500]})
+            assert slow.at_work.wait(20)
+            assert ask(url, body={"texts": ["a" * 500]})[0] == 429
+            assert ask(url, body={"texts": ["a" * 50]})[0] == 200
+            assert first.result()[0] == 200
+
+
+def test_who_waits_too_long_is_told_and_not_computed(
+    model: Contextualizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running(model, timeout=0.4) as url:
+        slow = Slow(monkeypatch, 1.0)
+        with ThreadPoolExecutor(3) as clients:
+            answers = [clients.submit(ask, url, body={"texts": ["apple"]})]
+            assert slow.at_work.wait(20)
+            answers += [clients.submit(ask, url, body={"texts": ["pie"]}) for _ in range(2)]
+            assert [answer.result()[0] for answer in answers] == [504] * 3
+        assert answers[0].result()[2]["error"]["type"] == "timeout_error"
+        time.sleep(1.5)
+        assert slow.computed == 1
+        assert ask(url, "/health")[0] == 200
+
+
+def test_a_body_that_does_not_come_is_given_up(model: Contextualizer) -> None:
+    head = b"POST /contextualize HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n"
+    head += b"content-type: application/json\r\ncontent-length: 50\r\n\r\n"
+    with running(model, timeout=0.3) as url:
+        assert raw(url, head + b'{"texts"').startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_head_without_end_is_given_up(
+    model: Contextualizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("polyseme.server.connection.MOST_SECONDS", 0.3)
+    with running(model) as url:
+        for head in (b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 20_000, b"GET /" + b"a" * 200_000):
+            with suppress(ConnectionError):
+                assert raw(url, head, then=b"a", after=0.1)[:13] in (b"", b"HTTP/1.1 400 ")
+        for part in (b"", b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\n\r\nGET"):
+            began = time.monotonic()
+            with suppress(ConnectionError):
+                assert raw(url, part).count(b"HTTP/1.1 ") == part.count(b"\r\n\r\n")
+            assert time.monotonic() - began < 20
+        assert ask(url, "/health")[0] == 200
+
+
+def test_a_reader_who_does_not_read_is_cut_off(model: Contextualizer) -> None:
+    body = json.dumps({"texts": ["a " * 50_000]}).encode()
+    head = b"POST /contextualize HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n"
+    head += b"content-type: application/json\r\n\r\n"
+    with running(model, timeout=3.0) as url:
+        parts = urlsplit(url)
+        with socket.create_connection((parts.hostname, parts.port)) as connection:
+            connection.sendall(head % len(body) + body)
+            deadline = time.monotonic() + 30
+            while b"accepted_requests 1.0" not in raw(url, METRICS):
+                assert time.monotonic() < deadline
+            while b"accepted_requests 0.0" not in raw(url, METRICS):
+                assert time.monotonic() < deadline
+            found = 0
+            with suppress(ConnectionError):
+                while part := connection.recv(1 << 20):
+                    found += len(part)
+        assert found < 50_000 * 16 * 8, "the whole answer was kept for it"
+
+
+def test_nonsense_on_the_wire_does_no_harm(model: Contextualizer) -> None:
+    with running(model) as url:
+        for nonsense in (b"\x16\x03\x01\x02\x00\x01\x00", b"GET / HTTP/9\r\n\r\n", b"A" * 100_000):
+            assert b" 500 " not in raw(url, nonsense + b"\r\n\r\n")
+        assert ask(url, "/health")[0] == 200
+
+
+def test_no_text_is_in_the_log_of_a_process_at_its_most_talkative(folder: Path) -> None:
+    secret = "xylophonist"
+    with process(folder, "--log-level", "debug") as (server, url):
+        for body, status in (
+            ({"texts": [secret]}, 200),
+            ({"texts": [secret, 3]}, 422),
+            ({"texts": [secret], "phrases": [f" {secret}", " "]}, 422),
+            ({secret: 1}, 422),
+        ):
+            assert ask(url, body=body)[0] == status
+        for path, word in (("/explain", "word"), ("/compare", "word")):
+            assert ask(url, path, {word: secret, "text": "a", "sentences": ["a"]})[0] == 422
+        assert ask(url, "/explain", {"text": "a day", "word": secret})[0] == 422
+        assert ask(url, "/compare", {"word": secret, "sentences": ["a day"]})[0] == 422
+        assert ask(url, "/v1/embeddings", {"input": [secret, ""], "model": secret})[0] == 404
+        assert ask(url, f"/{secret}?{secret}={secret}")[0] == 404
+        assert ask(url, f"/v1/models/{secret}")[0] == 404
+        raw(url, b"POST /contextualize HTTP/1.1\r\nhost: \r\n" + secret.encode() + b"\r\n\r\n")
+        server.terminate()
+        assert server.stderr is not None
+        log = server.stderr.read()
+        assert server.wait(20) == 0
+    assert "POST /contextualize 200 in" in log
+    assert "GET other 404 in" in log
+    assert secret not in log
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_a_process_that_is_told_to_stop_answers_what_it_accepted(how: signal.Signals) -> None:
+    body = {"text": "apple pie " * 32, "word": 0}  # takes a while
+    with process(None) as (server, url):
+        with ThreadPoolExecutor(6) as clients:
+            answers = [clients.submit(ask, url, "/explain", body) for _ in range(6)]
+            while b"accepted_requests 6.0" not in raw(url, METRICS):
+                assert not all(answer.done() for answer in answers), "they were too quick"
+            server.send_signal(how)
+            assert [answer.result()[0] for answer in answers] == [200] * 6
+        assert server.wait(20) == 0
+        with pytest.raises(ConnectionError):
+            ask(url, "/health")
+
+
+def test_a_port_that_is_taken_is_an_error_in_one_line(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        command = [sys.executable, "-m", "polyseme", "serve", "--port", port]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith(f"polyseme: error: can't listen on 127.0.0.1, port {port}: ")
+    assert ended.stderr.count("\n") == 1
+
+
+def test_without_a_key_a_process_answers_to_names_of_this_machine_alone(folder: Path) -> None:
+    with process(folder, "--allow-host", "words.example") as (_, url):
+        assert ask(url, "/info", host="evil.example")[0] == 421
+        assert ask(url, "/info", host="words.example:80")[0] == 200
+    os.environ["POLYSEME_API_KEY"] = "sesame"
+    try:
+        with process(folder) as (_, url):
+            assert ask(url, "/info", host="evil.example")[0] == 401
+            key = "Bearer sesame"
+            assert ask(url, "/info", host="words.example", authorization=key)[0] == 200
+    finally:
+        del os.environ["POLYSEME_API_KEY"]
+
+
+def test_only_loopback_addresses_are_taken_for_this_machine_alone() -> None:
+    from polyseme.server.running import is_loopback
+
+    for host in ("127.0.0.1", "127.1.2.3", "::1"):
+        assert is_loopback(Bound(host))  # type: ignore[arg-type]
+    for host in ("0.0.0.0", "::", "192.168.1.127", "::ffff:127.0.0.1"):
+        assert not is_loopback(Bound(host))  # type: ignore[arg-type]
+
+
+class Bound:
+    """A socket with an address."""
+
+    def __init__(self, host: str) -> None:
+        self.host = host
+
+    def getsockname(self) -> tuple[str, int]:
+        return self.host, 8000
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
+def test_memory_stays_bounded_under_twice_the_load_that_can_be_borne(folder: Path) -> None:
+    body = {"texts": ["a piece of cake " * 60] * 8}
+    with process(folder, "--queue", "8") as (server, url):
+        statm = Path(f"/proc/{server.pid}/statm")
+
+        def load(seconds: float) -> tuple[Counter[int], int]:
+            end, found, most = time.monotonic() + seconds, Counter[int](), 0
+            while time.monotonic() < end:
+                found[ask(url, body=body)[0]] += 1
+                most = max(most, int(statm.read_text().split()[1]) * 4096)
+            return found, most
+
+        def all_at_once(seconds: float) -> tuple[Counter[int], int]:
+            with ThreadPoolExecutor(16) as clients:
+                parts = list(clients.map(load, [seconds] * 16))
+            return sum((found for found, _ in parts), Counter()), max(most for _, most in parts)
+
+        _, before = all_at_once(1.0)
+        found, after = all_at_once(3.0)
+        assert ask(url, body=body)[0] == 200
+    assert set(found) == {200, 429}, found
+    assert after < before + (64 << 20)
