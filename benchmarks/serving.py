@@ -27,7 +27,7 @@ from itertools import cycle
 from multiprocessing import get_context
 from pathlib import Path
 
-from corpus import sentences
+from sentences import sentences
 
 FORMS = {
     "JSON": ({}, "application/json"),
