@@ -4,9 +4,10 @@
     python benchmarks/corpus.py --words 10000000   # memory, by texts and by words
 
 Rates: the same texts by ``encode`` or ``contextualize`` from a list, and by ``embed_corpus`` from a
-file of jsonl into Parquet, in turn; the median of rounds. Memory: the command itself, on the first
-words of text/simplewiki.txt.xz. Kills: SIGKILL at random moments, and how many texts have gone
-through the model more than once in the end.
+file of jsonl into Parquet, in turn; the median of rounds; "of CPU" is the ratio of the processor
+time, all threads together, which other work on the machine disturbs less. Memory: the command
+itself, on the first words of text/simplewiki.txt.xz. Kills: SIGKILL at random moments, and how many
+texts have gone through the model more than once in the end.
 """
 
 from __future__ import annotations
@@ -43,28 +44,30 @@ def rates(model: Any, texts: list[str], rounds: int, place: Path) -> None:
     file = write_jsonl(place / "texts.jsonl", texts)
     words = int(model.tokenizer(texts).word_offsets[-1])
     print(f"{len(texts):,} texts, {words:,} words, median of {rounds}; {model!r}")
-    print(f"{'':20}{'in memory':>14}{'data set':>14}{'ratio':>8}{'MB':>8}")
+    print(f"{'':20}{'in memory':>12}{'data set':>12}{'ratio':>8}{'of CPU':>8}{'MB':>8}")
     for by, compute in (("texts", model.encode), ("words", model.contextualize)):
-        times: dict[str, list[float]] = {"memory": [], **{store: [] for store in STORES}}
+        times: dict[str, list[tuple[float, float]]] = {name: [] for name in ("memory", *STORES)}
         sizes: dict[str, int] = {}
         for turn in range(rounds + 1):
-            begun = time.perf_counter()
-            compute(texts)
-            taken = {"memory": time.perf_counter() - begun}
-            for store in STORES:
-                out = place / store
-                begun = time.perf_counter()
-                made = embed_corpus(file, out, model=model, wanted=Wanted(by, store))
-                taken[store] = time.perf_counter() - begun
-                sizes[store] = made.bytes
-                shutil.rmtree(out)
-            for name, seconds in taken.items() if turn else ():
-                times[name].append(seconds)
-        medians = {name: statistics.median(values) for name, values in times.items()}
+            for name, own in times.items():
+                begun, used = time.perf_counter(), time.process_time()
+                if name == "memory":
+                    compute(texts)
+                else:
+                    made = embed_corpus(file, place / name, model=model, wanted=Wanted(by, name))
+                    sizes[name] = made.bytes
+                taken = time.perf_counter() - begun, time.process_time() - used
+                shutil.rmtree(place / name, ignore_errors=True)
+                if turn:
+                    own.append(taken)
+        wall, used = (
+            {name: statistics.median(pair[i] for pair in own) for name, own in times.items()}
+            for i in (0, 1)
+        )
         for store in STORES:
             print(
-                f"{by + ', ' + store:20}{words / medians['memory']:14,.0f}"
-                f"{words / medians[store]:14,.0f}{medians['memory'] / medians[store]:8.2f}"
+                f"{by + ', ' + store:20}{words / wall['memory']:12,.0f}{words / wall[store]:12,.0f}"
+                f"{wall['memory'] / wall[store]:8.2f}{used['memory'] / used[store]:8.2f}"
                 f"{sizes[store] / 1e6:8.1f}",
                 flush=True,
             )
@@ -85,11 +88,12 @@ def first_words(words: int, place: Path) -> tuple[Path, int]:
     return path, seen
 
 
-def memory(words: int, options: list[str], place: Path) -> None:
+def memory(words: int, kinds: list[str], options: list[str], place: Path) -> None:
     """Print the memory of the command as it goes on, and its peak."""
     file, seen = first_words(words, place)
     print(f"\n{seen:,} words between spaces, {file.stat().st_size / 1e6:.1f} MB packed")
-    for kind in (["--by", "texts"], ["--by", "words", "--store", "int8"]):
+    for by in kinds:
+        kind = ["--by", by] + (["--store", "int8"] if by == "words" else [])
         out = place / "out"
         command = ["corpus", str(file), "-o", str(out), "--log-json", *kind, *options]
         print("polyseme " + " ".join(["corpus", "FILE", "-o", "DIR", *kind, *options]))
@@ -136,10 +140,9 @@ class Counting:
 
     def encode(self, texts: list[str], **options: Any) -> Any:
         """As the model."""
-        found = self._model.encode(texts, **options)
         with self._log.open("a") as log:
             log.write(f"{len(texts)}\n")
-        return found
+        return self._model.encode(texts, **options)
 
 
 def kills(texts: list[str], times: int, shard_rows: int, place: Path) -> None:
@@ -148,7 +151,8 @@ def kills(texts: list[str], times: int, shard_rows: int, place: Path) -> None:
     print(f"\n{times} kills in a data set of {len(texts):,} texts, {shard_rows:,} a part")
     command = [sys.executable, __file__, "--counted", str(file), str(place / "killed"), str(log)]
     command += ["--shard-rows", str(shard_rows)]
-    draw, seen, before = random.Random(0), [], 0
+    draw = random.Random(0)
+    seen: list[int] = []
 
     def finished() -> int:
         manifest = place / "killed" / "_manifest.json"
@@ -160,16 +164,15 @@ def kills(texts: list[str], times: int, shard_rows: int, place: Path) -> None:
         return sum(map(int, log.read_text().split())) if log.exists() else 0
 
     for _ in range(times):
-        process = subprocess.Popen(command, stdout=subprocess.PIPE)
-        assert process.stdout is not None
-        process.stdout.readline()
-        time.sleep(draw.uniform(0, 1))
+        process = subprocess.Popen(command)
+        begun = given() + draw.randrange(shard_rows)
+        while given() <= begun and process.poll() is None:
+            time.sleep(0.001)
+        time.sleep(draw.uniform(0, 0.3))
         process.send_signal(signal.SIGKILL)
         process.wait()
-        lost = given() - before - finished()
-        before += lost
-        seen.append(lost)
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        seen.append(given() - sum(seen) - finished())
+    subprocess.run(command, check=True)
     print(f"computed twice after each kill: {', '.join(map(str, seen))}; at most {max(seen):,}")
     print(f"in all {given() - len(texts):,} more than the {len(texts):,} of an unbroken run")
 
@@ -177,7 +180,6 @@ def kills(texts: list[str], times: int, shard_rows: int, place: Path) -> None:
 def counted(file: str, out: str, log: str, shard_rows: int) -> None:
     """What is killed."""
     model: Any = Counting(polyseme.load(), Path(log))
-    print("ready", flush=True)
     embed_corpus(file, out, model=model, shard_rows=shard_rows)
 
 
@@ -189,6 +191,7 @@ def main() -> None:
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--text", help="a file of one passage a line, .xz or plain")
     parser.add_argument("--words", type=int, help="measure memory on so many words")
+    parser.add_argument("--by", nargs="+", choices=["texts", "words"], help="for --words")
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--shard-rows", type=int, default=2000)
     parser.add_argument("--data", help="in place of POLYSEME_DATA")
@@ -203,11 +206,12 @@ def main() -> None:
         place = Path(folder)
         if options.words:
             where = ["--backend", options.backend, "--dtype", options.dtype]
-            memory(options.words, where, place)
+            memory(options.words, options.by or ["texts", "words"], where, place)
             return
         texts = sentences(options.sentences, options.text)
-        model = polyseme.load(backend=options.backend, dtype=options.dtype)
-        rates(model, texts, options.rounds, place)
+        if options.rounds:
+            model = polyseme.load(backend=options.backend, dtype=options.dtype)
+            rates(model, texts, options.rounds, place)
         if options.kills:
             kills(texts, options.kills, options.shard_rows, place)
 

@@ -323,7 +323,7 @@ def test_foreign_folders_are_left_alone(model: Contextualizer, tmp_path: Path) -
     out.mkdir()
     (out / "part-00000.parquet").write_bytes(b"mine")
     for anew in (False, True):
-        with pytest.raises(FileExistsError, match=r"part-00000\.parquet' and no manifest\.json"):
+        with pytest.raises(FileExistsError, match=r"part-00000\.parquet' and no _manifest\.json"):
             embed_corpus(read, out, model=model, anew=anew)
     assert contents(out) == {"part-00000.parquet": b"mine"}
     with pytest.raises(NotADirectoryError, match="is a file"):

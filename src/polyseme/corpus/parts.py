@@ -13,8 +13,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from io import RawIOBase
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, TypeAlias, cast
 
 from polyseme.corpus.manifest import REJECTS, Shard
 from polyseme.corpus.reading import Place, Row, batches, named, types_of, usable
@@ -27,8 +28,7 @@ if TYPE_CHECKING:
     from polyseme.contextualizer import Contextualizer
 
 PART = "part-{:05d}.parquet"
-_BYTES_OF_A_GROUP = 1 << 25
-_READ_AT_ONCE = 1 << 20
+_BYTES_OF_A_GROUP = 1 << 24
 
 
 Fill: TypeAlias = "Callable[[IO[bytes]], Made]"
@@ -119,7 +119,9 @@ class PartMaker:
         """The vectors of a batch, the number of its words, and what was rejected."""
         good, bad, kept = usable(batch, self.settled(batch), self.keep, skip=self.skip)
         table = table_of(self.model, good, kept, self.wanted)
-        return table.replace_schema_metadata(self.metadata), count_words(self.model, good), bad
+        every_word = self.wanted.by == "words" and self.wanted.words is None
+        words = table.num_rows if every_word else count_words(self.model, good)
+        return table.replace_schema_metadata(self.metadata), words, bad
 
 
 def known_types(folder: Path, keep: Sequence[str]) -> list[Any] | None:
@@ -154,10 +156,10 @@ def write_part(
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         with named(str(path)), temporary.open("wb") as file:
-            made = fill(file)
+            digested = _Digested(file)
+            made = fill(cast("IO[bytes]", digested))
             file.flush()
             os.fsync(file.fileno())
-        digest, size = _digest(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -168,8 +170,8 @@ def write_part(
         vectors=made.vectors,
         words=made.words,
         rejects=len(made.rejects),
-        bytes=size,
-        sha256=digest,
+        bytes=digested.size,
+        sha256=digested.digest.hexdigest(),
         rejects_bytes=rejects_bytes + _reject(path.with_name(REJECTS), made.rejects),
         place=made.place or Place(),
     )
@@ -193,6 +195,27 @@ def _reject(path: Path, rows: Sequence[Row]) -> int:
         file.flush()
         os.fsync(file.fileno())
     return len(lines)
+
+
+class _Digested(RawIOBase):
+    """A file that is written from its beginning to its end; SHA-256 and size of what was."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.digest = hashlib.sha256()
+        self.size = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self.size
+
+    def write(self, content: Any) -> int:
+        written = self._file.write(content)
+        self.digest.update(content)
+        self.size += written
+        return written
 
 
 class _Groups:
@@ -285,13 +308,3 @@ def write_options(schema: pyarrow.Schema) -> dict[str, Any]:
 def count_words(model: Contextualizer, rows: Iterable[Row]) -> int:
     """The words of the rows' texts."""
     return int(model.tokenizer([row.text or "" for row in rows]).word_offsets[-1])
-
-
-def _digest(path: Path) -> tuple[str, int]:
-    """SHA-256 and length of a file."""
-    found, size = hashlib.sha256(), 0
-    with named(str(path)), path.open("rb") as file:
-        while part := file.read(_READ_AT_ONCE):
-            found.update(part)
-            size += len(part)
-    return found.hexdigest(), size

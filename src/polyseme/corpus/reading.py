@@ -18,7 +18,7 @@ from polyseme.arrow_files import TABLES
 from polyseme.files import Source, WrongLineError, stop
 from polyseme.inputs import Text
 
-_CHARACTERS_AT_ONCE = 1 << 18
+_CHARACTERS_AT_ONCE = 1 << 17
 _CHARACTERS_OF_A_SHORT_TEXT = 64
 _MISFITS = (ValueError, TypeError, OverflowError, NotImplementedError)
 
