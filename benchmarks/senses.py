@@ -7,6 +7,7 @@ Speed: an index of a million occurrences of Simple English Wikipedia.
     python benchmarks/senses.py --data DATA quality
     python benchmarks/senses.py --data DATA speed --folder INDEX
     python benchmarks/senses.py --data DATA made
+    python benchmarks/senses.py measure --folder INDEX
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import json
 import lzma
 import os
 import random
-import resource
 import statistics
 import subprocess
 import sys
@@ -301,7 +301,9 @@ def recall(index: SenseIndex, asked: list, positions: list[int]) -> None:
 
 
 def memory() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    """Peak of this process in MB; that of ``getrusage`` has the parent's in it."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1e3
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 Integers = npt.NDArray[np.int64]
 
-GROUPS = 512
+GROUPS = 768
 """Groups that are looked into, of all words'."""
 
 PROBES = 256
