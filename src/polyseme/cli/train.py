@@ -161,6 +161,36 @@ def distil(
     sentence_weight: Annotated[
         float, typer.Option(help="Of the loss of the text's vector.")
     ] = Recipe.sentence_weight,
+    senses: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Uses of words, and which of them mean the same."),
+    ] = None,
+    relation_weight: Annotated[
+        float, typer.Option(help="Of the loss of cosines between a word's uses in --senses.")
+    ] = Recipe.relation_weight,
+    sense_weight: Annotated[
+        float, typer.Option(help="Of the loss of whether two uses mean the same.")
+    ] = Recipe.sense_weight,
+    nouns: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Uses of words, to be written as one and told apart."),
+    ] = None,
+    pseudoword_weight: Annotated[
+        float, typer.Option(help="Of the loss of telling them apart.")
+    ] = Recipe.pseudoword_weight,
+    collocations: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Uses of words, senses told apart by centroids."),
+    ] = None,
+    collocation_weight: Annotated[
+        float, typer.Option(help="Of the loss of telling these apart.")
+    ] = Recipe.collocation_weight,
+    sense_tokens: Annotated[
+        int, typer.Option(help="Tokens of a step from --senses.")
+    ] = Recipe.sense_tokens,
+    centroid_tokens: Annotated[
+        int, typer.Option(help="Tokens of a step from --nouns; from --collocations.")
+    ] = Recipe.centroid_tokens,
     masked: Annotated[float, typer.Option(help="Share of the tokens masked.")] = Recipe.masked,
     masked_word_weight: Annotated[
         float, typer.Option(help="Of the loss of guessing masked tokens.")
@@ -209,6 +239,12 @@ def distil(
         mean_share,
         within_weight,
         sentence_weight,
+        relation_weight,
+        sense_weight,
+        pseudoword_weight,
+        collocation_weight,
+        sense_tokens,
+        centroid_tokens,
         masked,
         masked_word_weight,
         sentences,
@@ -258,6 +294,9 @@ def distil(
         student=learned,
         keep_layers=None if keep_layers is None else _layers(keep_layers),
         heads=heads if student is not None and _given(ctx, "heads") else None,
+        senses=senses,
+        nouns=nouns,
+        collocations=collocations,
         device=opened.place.device,
         save_as=save_as.value,
         resume=resume,

@@ -4,37 +4,32 @@ The teacher (any checkpoint that ``polyseme.load`` reads) gives each word its ta
 its own (``targets.py``); the student's vector of a word is to point where the word's target points,
 and its first special token, the vector of the text, where the text's does.
 
-Words of the input may be masked; their targets stay those of the whole text (data2vec, Baevski et
-al. 2022, https://arxiv.org/abs/2202.03555).
+Beside that it may be taught senses that are known (``uses.py``): of a dictionary's examples, and of
+words that are written as one.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from itertools import chain, count, islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from polyseme.checkpoints import Stored, write_whole
 from polyseme.contextualizer import Contextualizer
-from polyseme.encoder import EncoderConfig, encode, parameter_shapes
-from polyseme.execution import torch_eager
+from polyseme.encoder import EncoderConfig, parameter_shapes
 from polyseme.execution.threads import products_in_one_thread
 from polyseme.files import Source
-from polyseme.packed import Packed, mean_of_ranges
-from polyseme.sequences import Sequences, sequences_of
 from polyseme.text import Tokenizer
 from polyseme.training.batches import batches
 from polyseme.training.kept import keeping
+from polyseme.training.learner import Student, tokens_of
 from polyseme.training.loop import STATE, Loss, Processes, train
-from polyseme.training.losses import cosine_distance, masked_word, within_word
 from polyseme.training.settings import Recipe, Shape, Steps
 from polyseme.training.student import (
     contextualizer,
@@ -43,112 +38,19 @@ from polyseme.training.student import (
     reshaped,
     static_rows,
 )
-from polyseme.training.targets import Targets, Teacher
+from polyseme.training.targets import Teacher
+from polyseme.training.uses import (
+    Use,
+    batches_of_uses,
+    in_turn,
+    pseudowords,
+    read_uses,
+    some_senses,
+)
 
-Tensor = Any
 Floats = npt.NDArray[np.float32]
 
 _CALIBRATION_BATCHES = 16
-
-
-class Student:
-    """A small encoder in training.
-
-    Args:
-        config: its shape.
-        parameters: NumPy arrays that it starts from.
-        tokenizer: its own.
-        recipe: masks and weights.
-        device: where it is trained.
-    """
-
-    def __init__(
-        self,
-        config: EncoderConfig,
-        parameters: Mapping[str, Floats],
-        tokenizer: Tokenizer,
-        recipe: Recipe,
-        device: str,
-    ) -> None:
-        self.config = config
-        self.tokenizer = tokenizer
-        self.recipe = recipe
-        self.parameters = {
-            name: torch.tensor(array, device=device, requires_grad=True)
-            for name, array in parameters.items()
-        }
-        self.operations = torch_eager.operations(self.parameters, config)
-        self.mask_id = mask_id(tokenizer) if recipe.masked else -1
-
-    def losses(self, texts: list[str], targets: Targets, step: int) -> dict[str, Loss]:
-        """The losses of texts."""
-        tokens = self.tokenizer(texts)
-        sequences = sequences_of(
-            tokens,
-            prefix=self.tokenizer.prefix,
-            suffix=self.tokenizer.suffix,
-            max_tokens=self.config.max_tokens,
-        )
-        ids, masked = self._masked(sequences, texts, step)
-        states = encode(
-            self.parameters,
-            self.config,
-            Packed(ids, sequences.token_ids.offsets),
-            operations=self.operations,
-            batch_tokens=max(1, len(ids)),
-        ).values
-        first, last = tokens.word_tokens.T
-        there = np.flatnonzero(last > first)
-        words = mean_of_ranges(states, first[there], last[there], sequences.token_rows)
-        told = torch.from_numpy(targets.words[there]).to(words.device)
-        found = {"words": Loss(cosine_distance(words, told), len(there))}
-        if targets.static is not None:
-            static = torch.from_numpy(targets.static[there]).to(words.device)
-            found["within words"] = Loss(
-                within_word(words, told, static), len(there), self.recipe.within_weight
-            )
-        if self.recipe.sentence_weight and self.tokenizer.prefix:
-            filled = np.flatnonzero(np.diff(tokens.token_offsets))
-            rows = sequences.token_ids.offsets[sequences.first[filled]]
-            wanted = torch.from_numpy(targets.sentences[filled]).to(states.device)
-            found["sentences"] = Loss(
-                cosine_distance(states[torch.from_numpy(rows).to(states.device)], wanted),
-                len(filled),
-                self.recipe.sentence_weight,
-            )
-        if self.recipe.masked_word_weight:
-            rows = torch.from_numpy(masked).to(states.device)
-            hidden = torch.from_numpy(sequences.token_ids.values[masked]).to(states.device)
-            found["masked words"] = Loss(
-                masked_word(states[rows], self.parameters["embeddings.tokens"], hidden),
-                len(masked),
-                self.recipe.masked_word_weight,
-            )
-        return found
-
-    def _masked(
-        self, sequences: Sequences, texts: list[str], step: int
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Ids with some of them masked, and where; the same for a text in whatever process."""
-        ids = sequences.token_ids.values
-        if not self.recipe.masked:
-            return ids, np.zeros(0, np.int64)
-        drawn = np.ones(len(ids))
-        starts = sequences.token_ids.offsets
-        for i, text in enumerate(texts):
-            seed = (self.recipe.seed, step, len(text), *text[:16].encode())
-            here = slice(starts[sequences.first[i]], starts[sequences.last[i] + 1])
-            drawn[here] = np.random.default_rng(seed).random(here.stop - here.start)
-        own = np.zeros(len(ids), dtype=bool)
-        own[sequences.token_rows] = True
-        masked = np.flatnonzero((drawn < self.recipe.masked) & own)
-        ids = ids.copy()
-        ids[masked] = self.mask_id
-        return ids, masked
-
-    def arrays(self) -> dict[str, Floats]:
-        """The parameters as they are now."""
-        return {name: p.detach().cpu().numpy().copy() for name, p in self.parameters.items()}
 
 
 def distil(
@@ -163,6 +65,9 @@ def distil(
     student: Contextualizer | None = None,
     keep_layers: Sequence[int] | None = None,
     heads: int | None = None,
+    senses: Path | None = None,
+    nouns: Path | None = None,
+    collocations: Path | None = None,
     device: str = "cpu",
     save_as: Stored = "float32",
     resume: bool = False,
@@ -182,6 +87,9 @@ def distil(
             its tokenizer and its parameters.
         keep_layers: the student goes on with these of its layers only, counted from 1.
         heads: the student goes on with so many heads a layer.
+        senses: a file of words' uses whose senses are known (``uses.py``), which are taught too.
+        nouns: a file of uses of words with one sense, of which pseudowords are made.
+        collocations: a file of words' uses whose senses are told apart by centroids.
         device: where the student is trained.
         save_as: "float32", or "int8" for a quarter of the size.
         resume: go on from the state in the folder, if there is one.
@@ -218,6 +126,9 @@ def distil(
         config, start = reshaped(
             student.config, own_parameters(student), layers=keep_layers, heads=heads
         )
+    known = read_uses(senses) if senses else []
+    unambiguous = read_uses(nouns) if nouns else []
+    collocated = read_uses(collocations) if collocations else []
     if processes.rank == 0:
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -238,25 +149,37 @@ def distil(
     if not student:
         config, start = first_parameters(taught, shape, recipe, tokenizer, calibration)
     learner = Student(config, start, own, recipe, device)
+    files_of_uses = {"senses": senses, "nouns": nouns, "collocations": collocations}
     described = {
         "teacher": teacher.name,
         "files": [source.name for source in sources],
         **({"student": student.name} if student else {"shape": asdict(shape)}),
         **({} if keep_layers is None else {"keep_layers": list(keep_layers)}),
         **({} if heads is None else {"heads": heads}),
+        **{name: str(path) for name, path in files_of_uses.items() if path is not None},
         "recipe": asdict(recipe),
     }
 
     stream, folder_of_targets, kept = texts(), folder / "targets", None
+    part = f"{processes.rank}-of-{processes.count}"
+    afresh = not (folder / STATE).exists()
     if recipe.passes > 1:
         distinct = -(-steps.steps // recipe.passes)
-        part = f"{processes.rank}-of-{processes.count}"
-        afresh = not (folder / STATE).exists()
         kept = keeping(taught, folder_of_targets, distinct, part=part, afresh=afresh)
         stream = chain.from_iterable(islice(texts(), distinct) for _ in count())
+    beside = [
+        senses_beside(learner, taught, known, folder_of_targets / "uses", processes, afresh=afresh)
+        if known
+        else None,
+        centroids_beside(learner, "pseudowords", unambiguous, processes) if unambiguous else None,
+        centroids_beside(learner, "collocations", collocated, processes) if collocated else None,
+    ]
 
     def losses(batch: list[str], step: int) -> dict[str, Loss]:
-        return learner.losses(batch, kept(batch, step) if kept else taught(batch), step)
+        found = learner.losses(batch, kept(batch, step) if kept else taught(batch), step)
+        for more in filter(None, beside):
+            found |= more(step)
+        return found
 
     # Threads of NumPy's BLAS wait for work by spinning, and torch needs the processors.
     with products_in_one_thread():
@@ -282,6 +205,49 @@ def distil(
         (json.dumps({**described, "steps": asdict(steps)}, indent=2) + "\n").encode(),
     )
     return model
+
+
+def senses_beside(
+    learner: Student,
+    taught: Teacher,
+    words: list[list[Use]],
+    folder: Path,
+    processes: Processes,
+    *,
+    afresh: bool,
+) -> Callable[[int], dict[str, Loss]]:
+    """A step's losses on this process's share of words whose senses are known."""
+    recipe, tokenizer = learner.recipe, learner.tokenizer
+    given = batches_of_uses(words, tokenizer, batch_tokens=recipe.sense_tokens, seed=recipe.seed)
+    part = f"{processes.rank}-of-{processes.count}"
+    kept = keeping(taught, folder, len(given), part=part, afresh=afresh)
+
+    def losses(step: int) -> dict[str, Loss]:
+        number = in_turn(len(given), step, recipe.seed)
+        own = given[number][processes.rank :: processes.count]
+        texts = [use.text for use in chain.from_iterable(own)]
+        return learner.losses_of_senses(own, kept(texts, number))
+
+    return losses
+
+
+def centroids_beside(
+    learner: Student, name: str, words: list[list[Use]], processes: Processes
+) -> Callable[[int], dict[str, Loss]]:
+    """A step's loss on this process's share of "pseudowords" or "collocations"."""
+    recipe = learner.recipe
+    draw, weight = {
+        "pseudowords": (pseudowords, recipe.pseudoword_weight),
+        "collocations": (some_senses, recipe.collocation_weight),
+    }[name]
+
+    def losses(step: int) -> dict[str, Loss]:
+        random = np.random.default_rng((recipe.seed, step))
+        tokens = recipe.centroid_tokens
+        given = draw(words, learner.tokenizer, batch_tokens=tokens, random=random)
+        return {name: learner.loss_of_centroids(given[processes.rank :: processes.count], weight)}
+
+    return losses
 
 
 def first_parameters(
@@ -311,27 +277,3 @@ def own_parameters(student: Contextualizer) -> dict[str, Floats]:
     """The parameters of a student's layers and table, without what other rungs keep beside them."""
     given = student.checkpoint.parameters
     return {name: given[name] for name in parameter_shapes(student.config, given)}
-
-
-def tokens_of(tokenizer: Tokenizer) -> list[str]:
-    """The vocabulary in the order of its ids; "" where an id has no token."""
-    vocabulary: dict[str, int] = json.loads(tokenizer.to_json())["model"].get("vocab", {})
-    added = json.loads(tokenizer.to_json()).get("added_tokens", [])
-    pairs = {**vocabulary, **{token["content"]: token["id"] for token in added}}
-    tokens = [""] * (max(pairs.values()) + 1)
-    for token, i in pairs.items():
-        tokens[i] = token
-    return tokens
-
-
-def mask_id(tokenizer: Tokenizer) -> int:
-    """The id of the mask.
-
-    Raises:
-        ValueError: the tokenizer has none.
-    """
-    tokens = tokens_of(tokenizer)
-    for name in ("[MASK]", "<mask>"):
-        if name in tokens:
-            return tokens.index(name)
-    raise ValueError("the tokenizer has no [MASK] or <mask>: train without masked tokens")

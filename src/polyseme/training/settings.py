@@ -79,6 +79,12 @@ class Recipe:
         mean_share: of the text's mean in a word's target.
         within_weight: of the loss of what a word is here beyond its static vector.
         sentence_weight: of the loss of the text's vector.
+        relation_weight: of the loss of the cosines between a word's uses, as the teacher's.
+        sense_weight: of the loss of telling whether two uses of a word mean the same.
+        pseudoword_weight: of the loss of telling by centroids which word a pseudoword stands for.
+        collocation_weight: of the loss of telling by centroids which word stood next to a noun.
+        sense_tokens: tokens of a step's uses whose senses are known.
+        centroid_tokens: tokens of a step's pseudowords, and as many of its collocations.
         masked: share of the input's tokens that are masked.
         masked_word_weight: of the loss of guessing the masked tokens.
         sentences: share of the texts that are cut into sentences.
@@ -96,6 +102,12 @@ class Recipe:
     mean_share: float = 0.7
     within_weight: float = 0.0
     sentence_weight: float = 0.5
+    relation_weight: float = 5.0
+    sense_weight: float = 2.0
+    pseudoword_weight: float = 1.0
+    collocation_weight: float = 1.0
+    sense_tokens: int = 1024
+    centroid_tokens: int = 2048
     masked: float = 0.0
     masked_word_weight: float = 0.0
     sentences: float = 0.5
@@ -107,13 +119,21 @@ class Recipe:
 
     def __post_init__(self) -> None:
         shares = ("middle_share", "last_share", "mean_share")
-        weights = ("within_weight", "sentence_weight", "masked_word_weight")
+        weights = (
+            "within_weight",
+            "sentence_weight",
+            "relation_weight",
+            "sense_weight",
+            "pseudoword_weight",
+            "collocation_weight",
+            "masked_word_weight",
+        )
         for name in (*shares, *weights, "seed", "skip"):
             _at_least(name, getattr(self, name), 0)
         for name in ("masked", "sentences"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be from 0 to 1")
-        for name in ("batch_tokens", "passes"):
+        for name in ("batch_tokens", "sense_tokens", "centroid_tokens", "passes"):
             _at_least(name, getattr(self, name), 1)
         if self.start not in ("inherited", "random"):
             raise ValueError(f"start is {self.start!r}: use 'inherited' or 'random'")
