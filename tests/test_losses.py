@@ -9,7 +9,6 @@ from polyseme.training.losses import (  # noqa: E402
     cosine_distance,
     masked_word,
     nearest_centroid,
-    relation,
     same_sense,
     within_word,
 )
@@ -65,14 +64,6 @@ SENSES = [3, 4, 5, 5, 6, 3, 7]
 PAIRS = [(i, j) for i in range(7) for j in range(7) if i != j and WORDS[i] == WORDS[j]]
 
 
-def test_relation_is_what_its_equation_says() -> None:
-    student, teacher = np.random.default_rng(3).normal(size=(2, 7, 5))
-    ours, theirs = cosines_of(student), cosines_of(teacher)
-    expected = sum((ours[pair] - theirs[pair]) ** 2 for pair in PAIRS)
-    found = relation(torch.tensor(student), torch.tensor(teacher), torch.tensor(WORDS))
-    assert found.item() == pytest.approx(expected, rel=1e-5)
-
-
 def test_same_sense_is_what_its_equation_says() -> None:
     student = np.random.default_rng(4).normal(size=(7, 5))
     likely = 1 / (1 + np.exp(-8 * (cosines_of(student) - 0.5)))
@@ -103,7 +94,6 @@ def test_losses_of_too_few_uses_are_zero(count: int) -> None:
     student = torch.ones(count, 4, requires_grad=True)
     words = torch.zeros(count, dtype=torch.int64)
     for loss in (
-        relation(student, student, words),
         same_sense(student, words, words),
         nearest_centroid(student, words, words),
     ):

@@ -165,9 +165,6 @@ def distil(
         Path | None,
         typer.Option(metavar="FILE", help="Uses of words, and which of them mean the same."),
     ] = None,
-    relation_weight: Annotated[
-        float, typer.Option(help="Of the loss of cosines between a word's uses in --senses.")
-    ] = Recipe.relation_weight,
     sense_weight: Annotated[
         float, typer.Option(help="Of the loss of whether two uses mean the same.")
     ] = Recipe.sense_weight,
@@ -239,7 +236,6 @@ def distil(
         mean_share,
         within_weight,
         sentence_weight,
-        relation_weight,
         sense_weight,
         pseudoword_weight,
         collocation_weight,

@@ -26,7 +26,6 @@ from polyseme.training.losses import (
     cosine_distance,
     masked_word,
     nearest_centroid,
-    relation,
     same_sense,
     within_word,
 )
@@ -95,9 +94,7 @@ class Student:
         }
         rows, word, sense = self._compared(tokens, words)
         vectors = self._at(rows, tokens, sequences, states)
-        told = torch.from_numpy(targets.words[rows]).to(states.device)
         pairs = int((np.bincount(word.cpu()) ** 2).sum()) - len(rows)
-        found["relation"] = Loss(relation(vectors, told, word), pairs, self.recipe.relation_weight)
         found["same sense"] = Loss(
             same_sense(vectors, word, sense), pairs, self.recipe.sense_weight
         )

@@ -72,28 +72,6 @@ def compared(words: Tensor) -> Tensor:
     return (words[:, None] == words) & ~torch.eye(len(words), dtype=torch.bool).to(words.device)
 
 
-def relation(student: Tensor, teacher: Tensor, words: Tensor) -> Tensor:
-    """Sum over i, j, two uses of one word, of (cos(S_i, S_j) - cos(T_i, T_j))^2.
-
-    Relational knowledge distillation (Park et al. 2019, https://arxiv.org/abs/1904.05068), of the
-    angles between a word's uses.
-
-    Args:
-        student: (n, d).
-        teacher: (n, d).
-        words: (n,) which word each is a use of.
-
-    Example:
-        >>> import torch
-        >>> student, teacher = torch.tensor([[1.0, 0], [1, 0]]), torch.tensor([[1.0, 0], [0, 1]])
-        >>> relation(student, teacher, torch.tensor([0, 0])).item()
-        2.0
-    """
-    ours, theirs = (F.normalize(rows.float(), dim=-1) for rows in (student, teacher))
-    apart = (exactly(ours, ours.T) - exactly(theirs, theirs.T)) ** 2
-    return apart[compared(words)].sum()
-
-
 def same_sense(student: Tensor, words: Tensor, senses: Tensor) -> Tensor:
     """Sum over i, j, two uses of a word, of -log p_ij if they mean the same, else -log(1 - p_ij).
 

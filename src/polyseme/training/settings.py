@@ -79,7 +79,6 @@ class Recipe:
         mean_share: of the text's mean in a word's target.
         within_weight: of the loss of what a word is here beyond its static vector.
         sentence_weight: of the loss of the text's vector.
-        relation_weight: of the loss of the cosines between a word's uses, as the teacher's.
         sense_weight: of the loss of telling whether two uses of a word mean the same.
         pseudoword_weight: of the loss of telling by centroids which word a pseudoword stands for.
         collocation_weight: of the loss of telling by centroids which word stood next to a noun.
@@ -102,7 +101,6 @@ class Recipe:
     mean_share: float = 0.7
     within_weight: float = 0.0
     sentence_weight: float = 0.5
-    relation_weight: float = 5.0
     sense_weight: float = 2.0
     pseudoword_weight: float = 1.0
     collocation_weight: float = 1.0
@@ -122,7 +120,6 @@ class Recipe:
         weights = (
             "within_weight",
             "sentence_weight",
-            "relation_weight",
             "sense_weight",
             "pseudoword_weight",
             "collocation_weight",
