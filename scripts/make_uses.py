@@ -36,12 +36,18 @@ from polyseme.evaluation import wic
 from polyseme.files import source
 from polyseme.training.batches import split_sentences
 from polyseme.training.uses import Use
-from try_targets import NOUNS as MEASURED_NOUNS
 
 PARTS = ("noun", "verb", "adj", "adv")
 USES, FEWEST_USES = 60, 30
 SHORTEST, LONGEST = 6, 60
+SKIP = 80_000
 USES_OF_A_COLLOCATION, FEWEST_OF_A_COLLOCATION, FEWEST_COLLOCATIONS = 30, 6, 3
+MEASURED_NOUNS = (
+    "piano glacier lawyer enzyme island guitar battle recipe engine poem king bacteria planet "
+    "actress river software church virus football novel train flower bird election bridge album "
+    "horse computer hospital dinosaur castle protein volcano school army fruit judge whale farmer "
+    "galaxy"
+)
 NO_COLLOCATES = (
     "other many more most first second same such several some three four five with from that this "
     "they were have only also over between during being both each another late early small large "
@@ -245,27 +251,36 @@ def passages(names: Sequence[str], skip: int) -> Iterator[str]:
             yield text if isinstance(text, str) else " ".join(text)
 
 
+def make(wordnet: Path, data: Path, texts: Sequence[str], skip: int, output: Path) -> None:
+    """Write the three files, each where it is not there yet."""
+    pairs = [wic.read_pairs(data / "wic", split) for split in ("train", "dev")]
+    measured = {word.lower() for own in pairs for word in own.words}
+    measured |= {path.parent.name for path in (data / "wsd").glob("*/train.data.txt")}
+    sentences = {letters(" ".join(text)) for own in pairs for text in own.texts}
+    synsets = read_wordnet(wordnet)
+    left_out = measured | set(MEASURED_NOUNS.split())
+    output.mkdir(parents=True, exist_ok=True)
+    making = {
+        "senses": lambda: dictionary(synsets, measured, sentences),
+        "nouns": lambda: nouns(synsets, left_out, passages(texts, skip)),
+        "collocations": lambda: collocations(synsets, left_out, passages(texts, skip)),
+    }
+    for name, made in making.items():
+        path = output / f"{name}.jsonl"
+        if not path.exists():
+            write(made(), path)
+
+
 def main() -> None:
     """Read the arguments, write the files."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--wordnet", required=True, type=Path, help="holds data.noun and others")
     parser.add_argument("--data", required=True, type=Path, help="holds wic/ and wsd/")
     parser.add_argument("--text", required=True, nargs="+", help="a passage a line; may be packed")
-    parser.add_argument("--skip", type=int, default=80_000, help="texts at the head of every file")
+    parser.add_argument("--skip", type=int, default=SKIP, help="texts at the head of every file")
     parser.add_argument("-o", "--output", required=True, type=Path, help="folder to write")
-    arguments = parser.parse_args()
-
-    pairs = [wic.read_pairs(arguments.data / "wic", split) for split in ("train", "dev")]
-    measured = {word.lower() for own in pairs for word in own.words}
-    measured |= {path.parent.name for path in (arguments.data / "wsd").glob("*/train.data.txt")}
-    texts = {letters(" ".join(text)) for own in pairs for text in own.texts}
-    synsets = read_wordnet(arguments.wordnet)
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    write(dictionary(synsets, measured, texts), arguments.output / "senses.jsonl")
-    left_out = measured | set(MEASURED_NOUNS)
-    for name, made in (("nouns", nouns), ("collocations", collocations)):
-        found = made(synsets, left_out, passages(arguments.text, arguments.skip))
-        write(found, arguments.output / f"{name}.jsonl")
+    given = parser.parse_args()
+    make(given.wordnet, given.data, given.text, given.skip, given.output)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ import numpy as np
 
 import polyseme
 from make_default import find_model
+from make_uses import MEASURED_NOUNS
 from polyseme.embedded import EmbeddedTexts
 from polyseme.evaluation import order, spread, sts, wic, wsd
 from polyseme.evaluation.passages import LAYOUT, choose, passages
@@ -42,48 +43,7 @@ RECIPES = {
     "layer 2 + mean": Recipe(middle_layer=2, mean_share=1),
     "layer 4 + mean": Recipe(middle_layer=4, mean_share=1),
 }
-NOUNS = [
-    "piano",
-    "glacier",
-    "lawyer",
-    "enzyme",
-    "island",
-    "guitar",
-    "battle",
-    "recipe",
-    "engine",
-    "poem",
-    "king",
-    "bacteria",
-    "planet",
-    "actress",
-    "river",
-    "software",
-    "church",
-    "virus",
-    "football",
-    "novel",
-    "train",
-    "flower",
-    "bird",
-    "election",
-    "bridge",
-    "album",
-    "horse",
-    "computer",
-    "hospital",
-    "dinosaur",
-    "castle",
-    "protein",
-    "volcano",
-    "school",
-    "army",
-    "fruit",
-    "judge",
-    "whale",
-    "farmer",
-    "galaxy",
-]
+NOUNS = MEASURED_NOUNS.split()
 TRAIN, TEST = 60, 120
 
 

@@ -57,7 +57,7 @@ def test_a_wrong_line_is_named(tmp_path: Path, change: dict[str, object], messag
 
 def test_no_uses_at_all_are_refused(tmp_path: Path) -> None:
     (tmp_path / "uses.jsonl").touch()
-    with pytest.raises(ValueError, match="is empty: at least one use is needed"):
+    with pytest.raises(ValueError, match="has uses of 0 words: at least 1 are needed"):
         read_uses(tmp_path / "uses.jsonl")
     with pytest.raises(FileNotFoundError):
         read_uses(tmp_path / "other.jsonl")

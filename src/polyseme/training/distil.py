@@ -40,6 +40,7 @@ from polyseme.training.student import (
 )
 from polyseme.training.targets import Teacher
 from polyseme.training.uses import (
+    WORDS_OF_A_PSEUDOWORD,
     Use,
     batches_of_uses,
     in_turn,
@@ -126,9 +127,12 @@ def distil(
         config, start = reshaped(
             student.config, own_parameters(student), layers=keep_layers, heads=heads
         )
-    known = read_uses(senses) if senses else []
-    unambiguous = read_uses(nouns) if nouns else []
-    collocated = read_uses(collocations) if collocations else []
+    files = {"senses": senses, "nouns": nouns, "collocations": collocations}
+    given = {name: path for name, path in files.items() if path is not None}
+    known = {
+        name: read_uses(path, least=WORDS_OF_A_PSEUDOWORD if name == "nouns" else 1)
+        for name, path in given.items()
+    }
     if processes.rank == 0:
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -149,14 +153,13 @@ def distil(
     if not student:
         config, start = first_parameters(taught, shape, recipe, tokenizer, calibration)
     learner = Student(config, start, own, recipe, device)
-    files_of_uses = {"senses": senses, "nouns": nouns, "collocations": collocations}
     described = {
         "teacher": teacher.name,
         "files": [source.name for source in sources],
         **({"student": student.name} if student else {"shape": asdict(shape)}),
         **({} if keep_layers is None else {"keep_layers": list(keep_layers)}),
         **({} if heads is None else {"heads": heads}),
-        **{name: str(path) for name, path in files_of_uses.items() if path is not None},
+        **{name: str(path) for name, path in given.items()},
         "recipe": asdict(recipe),
     }
 
@@ -167,18 +170,17 @@ def distil(
         distinct = -(-steps.steps // recipe.passes)
         kept = keeping(taught, folder_of_targets, distinct, part=part, afresh=afresh)
         stream = chain.from_iterable(islice(texts(), distinct) for _ in count())
-    beside = [
-        senses_beside(learner, taught, known, folder_of_targets / "uses", processes, afresh=afresh)
-        if known
-        else None,
-        centroids_beside(learner, "pseudowords", unambiguous, processes) if unambiguous else None,
-        centroids_beside(learner, "collocations", collocated, processes) if collocated else None,
+    taught_beside = [
+        senses_beside(learner, taught, words, folder_of_targets / "uses", processes, afresh=afresh)
+        if name == "senses"
+        else centroids_beside(learner, name, words, processes)
+        for name, words in known.items()
     ]
 
     def losses(batch: list[str], step: int) -> dict[str, Loss]:
         found = learner.losses(batch, kept(batch, step) if kept else taught(batch), step)
-        for more in filter(None, beside):
-            found |= more(step)
+        for beside in taught_beside:
+            found |= beside(step)
         return found
 
     # Threads of NumPy's BLAS wait for work by spinning, and torch needs the processors.
@@ -234,18 +236,18 @@ def senses_beside(
 def centroids_beside(
     learner: Student, name: str, words: list[list[Use]], processes: Processes
 ) -> Callable[[int], dict[str, Loss]]:
-    """A step's loss on this process's share of "pseudowords" or "collocations"."""
+    """A step's loss on this process's share of pseudowords, if of "nouns", or of "collocations"."""
     recipe = learner.recipe
-    draw, weight = {
-        "pseudowords": (pseudowords, recipe.pseudoword_weight),
-        "collocations": (some_senses, recipe.collocation_weight),
+    named, draw, weight = {
+        "nouns": ("pseudowords", pseudowords, recipe.pseudoword_weight),
+        "collocations": ("collocations", some_senses, recipe.collocation_weight),
     }[name]
 
     def losses(step: int) -> dict[str, Loss]:
         random = np.random.default_rng((recipe.seed, step))
         tokens = recipe.centroid_tokens
         given = draw(words, learner.tokenizer, batch_tokens=tokens, random=random)
-        return {name: learner.loss_of_centroids(given[processes.rank :: processes.count], weight)}
+        return {named: learner.loss_of_centroids(given[processes.rank :: processes.count], weight)}
 
     return losses
 

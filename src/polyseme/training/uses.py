@@ -25,8 +25,11 @@ Integers = npt.NDArray[np.int64]
 _LARGEST = 16
 """Uses of a word that are compared at once."""
 
-_PSEUDOWORD = (4, 10)
-"""Words that a pseudoword is made of, and uses of each."""
+WORDS_OF_A_PSEUDOWORD = 4
+"""Words that are written as one."""
+
+_USES_OF_EACH = 10
+"""Of the words that are written as one."""
 
 _SENSES = (4, 8)
 """Senses of a word that are told apart at once, and uses of each."""
@@ -51,12 +54,16 @@ class Use:
     sense: str
 
 
-def read_uses(path: Path) -> list[list[Use]]:
+def read_uses(path: Path, *, least: int = 1) -> list[list[Use]]:
     """Each word's uses, words in the order of their first.
+
+    Args:
+        path: the file.
+        least: number of words.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a line is not what it should be, or the file is empty.
+        ValueError: a line is not what it should be, or there are too few words.
     """
     words: dict[str, list[Use]] = {}
     names = ("text", "start", "end", "word", "sense")
@@ -73,8 +80,8 @@ def read_uses(path: Path) -> list[list[Use]]:
                 str(path), number, f"{use.start} to {use.end} is no part of its text"
             )
         words.setdefault(use.word, []).append(use)
-    if not words:
-        raise ValueError(f"{path} is empty: at least one use is needed")
+    if len(words) < least:
+        raise ValueError(f"{path} has uses of {len(words)} words: at least {least} are needed")
     return list(words.values())
 
 
@@ -141,17 +148,16 @@ def pseudowords(
         >>> [(use.text, use.sense) for use in made][1:3]
         [('a pea y', 'pea'), ('a pea y', 'elk')]
     """
-    count, most = _PSEUDOWORD
     made: list[list[Use]] = []
     tokens = 0
     while tokens < batch_tokens:
-        chosen = [words[i] for i in random.choice(len(words), count, replace=False)]
+        chosen = [words[i] for i in random.choice(len(words), WORDS_OF_A_PSEUDOWORD, replace=False)]
         first = chosen[0][0]
         written = first.text[first.start : first.end]
         uses = [
             _rewritten(own[i], written)
             for own in chosen
-            for i in random.choice(len(own), min(most, len(own)), replace=False)
+            for i in random.choice(len(own), min(_USES_OF_EACH, len(own)), replace=False)
         ]
         made.append(uses)
         tokens += int(tokenizer([use.text for use in uses]).token_offsets[-1])
