@@ -76,7 +76,7 @@ STAGES = (
     ),
     Stage(
         1,
-        replace(_SECOND, passes=4, seed=3, skip=152_000, sense_tokens=512),
+        replace(_SECOND, passes=4, seed=3, skip=152_000, sense_tokens=512, start_share=0.4),
         Steps(steps=3_000, learning_rate=1e-3, log_every=50),
         senses=True,
     ),

@@ -332,6 +332,28 @@ def test_a_student_goes_on_with_some_of_its_layers_and_fewer_heads(
     assert not (tmp_path / "no").exists()
 
 
+def test_what_is_saved_may_keep_a_share_of_what_was_known(
+    tmp_path: Path, teacher_folder: Path, texts: Path
+) -> None:
+    first = run(tmp_path / "first", teacher_folder, texts)
+    options = {"shape": None, "student": first}
+    saved = [
+        run(
+            tmp_path / str(share),
+            teacher_folder,
+            texts,
+            recipe=Recipe(batch_tokens=64, start_share=share),
+            **options,
+        ).checkpoint.parameters
+        for share in (0.0, 0.25)
+    ]
+    for name, before in first.checkpoint.parameters.items():
+        expected = 0.75 * saved[0][name] + 0.25 * before
+        np.testing.assert_allclose(saved[1][name], expected, atol=1e-6)
+    with pytest.raises(ValueError, match="start_share change a student"):
+        run(tmp_path / "new", teacher_folder, texts, recipe=Recipe(start_share=0.25))
+
+
 def test_the_command_goes_on_with_a_student(
     tmp_path: Path, teacher_folder: Path, texts: Path
 ) -> None:
@@ -342,6 +364,7 @@ def test_the_command_goes_on_with_a_student(
         result = CliRunner().invoke(app, [*command, option, value])
         assert result.stderr == f"polyseme: error: {option} is that of --student: leave it out\n"
     command += ["--steps", "2", "--batch-tokens", "64", "--device", "cpu", "--passes", "2"]
+    command += ["--start-share", "0.5"]
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 0, result.stderr
     assert polyseme.load(tmp_path / "second").dim == SHAPE.dim

@@ -198,6 +198,9 @@ def distil(
     skip: Annotated[
         int, typer.Option(help="Texts at the head of every file to leave out at first.")
     ] = Recipe.skip,
+    start_share: Annotated[
+        float, typer.Option(help="Of --student's parameters in those that are saved.")
+    ] = Recipe.start_share,
     start: Annotated[
         Start, typer.Option(help="Layers that attend as the teacher's, or random ones.")
     ] = Start.INHERITED,
@@ -249,6 +252,7 @@ def distil(
         start.value,
         seed,
         skip,
+        start_share,
     )
     settings = Steps(
         steps,

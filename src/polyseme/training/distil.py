@@ -32,6 +32,7 @@ from polyseme.training.learner import Student, tokens_of
 from polyseme.training.loop import STATE, Loss, Processes, train
 from polyseme.training.settings import Recipe, Shape, Steps
 from polyseme.training.student import (
+    between,
     contextualizer,
     inherit,
     initial_parameters,
@@ -110,9 +111,11 @@ def distil(
             raise ValueError(f"{model.name} has no layers: a {what} needs some")
     if student is not None and (shape or tokenizer):
         raise ValueError(f"shape and tokenizer are those of {student.name}: leave them out")
-    if student is None and (keep_layers is not None or heads is not None):
-        raise ValueError("keep_layers and heads change a student: give one, or a shape")
     shape, recipe, steps = shape or Shape(), recipe or Recipe(), steps or Steps()
+    if student is None and (keep_layers is not None or heads is not None or recipe.start_share):
+        raise ValueError(
+            "keep_layers, heads and start_share change a student: give one, or a shape"
+        )
     processes = Processes.joined()
     if (folder / "state.safetensors").exists() and not resume:
         raise FileExistsError(f"{folder} holds a run already: resume it, or name another folder")
@@ -200,7 +203,8 @@ def distil(
     if processes.rank:
         return None
     shutil.rmtree(folder_of_targets, ignore_errors=True)
-    model = contextualizer(folder.name, learner.arrays(), config, own)
+    learned = between(learner.arrays(), start, recipe.start_share)
+    model = contextualizer(folder.name, learned, config, own)
     model.save_pretrained(folder, dtype=save_as)
     write_whole(
         folder / "recipe.json",

@@ -93,6 +93,7 @@ class Recipe:
         seed: of the order of the texts, the masks and the first parameters.
         skip: texts at the head of every file that are left out at first, as others have been
             trained on them already.
+        start_share: of the student's first parameters in those that are saved in the end.
     """
 
     middle_layer: int | None = None
@@ -114,6 +115,7 @@ class Recipe:
     start: Literal["inherited", "random"] = "inherited"
     seed: int = 0
     skip: int = 0
+    start_share: float = 0.0
 
     def __post_init__(self) -> None:
         shares = ("middle_share", "last_share", "mean_share")
@@ -127,7 +129,7 @@ class Recipe:
         )
         for name in (*shares, *weights, "seed", "skip"):
             _at_least(name, getattr(self, name), 0)
-        for name in ("masked", "sentences"):
+        for name in ("masked", "sentences", "start_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be from 0 to 1")
         for name in ("batch_tokens", "sense_tokens", "centroid_tokens", "passes"):
