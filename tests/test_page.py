@@ -336,7 +336,7 @@ def test_a_phone_shows_all_without_scrolling_sideways(opened: Opened, view: str)
     expect(page.locator(".rung .point")).to_have_count(6)
     assert page.evaluate("document.documentElement.scrollWidth") == 360
     if view == "arcs":
-        assert page.locator(".arcs.down path").count() > 0
+        expect(page.locator(".arcs.down path").first).to_be_attached()
 
 
 def test_a_busy_server_is_asked_again_and_a_lost_one_is_told(opened: Opened) -> None:

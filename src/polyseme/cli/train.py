@@ -161,6 +161,33 @@ def distil(
     sentence_weight: Annotated[
         float, typer.Option(help="Of the loss of the text's vector.")
     ] = Recipe.sentence_weight,
+    senses: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Uses of words, and which of them mean the same."),
+    ] = None,
+    sense_weight: Annotated[
+        float, typer.Option(help="Of the loss of whether two uses mean the same.")
+    ] = Recipe.sense_weight,
+    nouns: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Uses of words, to be written as one and told apart."),
+    ] = None,
+    pseudoword_weight: Annotated[
+        float, typer.Option(help="Of the loss of telling them apart.")
+    ] = Recipe.pseudoword_weight,
+    collocations: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Uses of words, senses told apart by centroids."),
+    ] = None,
+    collocation_weight: Annotated[
+        float, typer.Option(help="Of the loss of telling these apart.")
+    ] = Recipe.collocation_weight,
+    sense_tokens: Annotated[
+        int, typer.Option(help="Tokens of a step from --senses.")
+    ] = Recipe.sense_tokens,
+    centroid_tokens: Annotated[
+        int, typer.Option(help="Tokens of a step from --nouns; from --collocations.")
+    ] = Recipe.centroid_tokens,
     masked: Annotated[float, typer.Option(help="Share of the tokens masked.")] = Recipe.masked,
     masked_word_weight: Annotated[
         float, typer.Option(help="Of the loss of guessing masked tokens.")
@@ -171,6 +198,9 @@ def distil(
     skip: Annotated[
         int, typer.Option(help="Texts at the head of every file to leave out at first.")
     ] = Recipe.skip,
+    start_share: Annotated[
+        float, typer.Option(help="Of --student's parameters in those that are saved.")
+    ] = Recipe.start_share,
     start: Annotated[
         Start, typer.Option(help="Layers that attend as the teacher's, or random ones.")
     ] = Start.INHERITED,
@@ -209,6 +239,11 @@ def distil(
         mean_share,
         within_weight,
         sentence_weight,
+        sense_weight,
+        pseudoword_weight,
+        collocation_weight,
+        sense_tokens,
+        centroid_tokens,
         masked,
         masked_word_weight,
         sentences,
@@ -217,6 +252,7 @@ def distil(
         start.value,
         seed,
         skip,
+        start_share,
     )
     settings = Steps(
         steps,
@@ -258,6 +294,9 @@ def distil(
         student=learned,
         keep_layers=None if keep_layers is None else _layers(keep_layers),
         heads=heads if student is not None and _given(ctx, "heads") else None,
+        senses=senses,
+        nouns=nouns,
+        collocations=collocations,
         device=opened.place.device,
         save_as=save_as.value,
         resume=resume,

@@ -4,151 +4,55 @@ The teacher (any checkpoint that ``polyseme.load`` reads) gives each word its ta
 its own (``targets.py``); the student's vector of a word is to point where the word's target points,
 and its first special token, the vector of the text, where the text's does.
 
-Words of the input may be masked; their targets stay those of the whole text (data2vec, Baevski et
-al. 2022, https://arxiv.org/abs/2202.03555).
+Beside that it may be taught senses that are known (``uses.py``): of a dictionary's examples, and of
+words that are written as one.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from itertools import chain, count, islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from polyseme.checkpoints import Stored, write_whole
 from polyseme.contextualizer import Contextualizer
-from polyseme.encoder import EncoderConfig, encode, parameter_shapes
-from polyseme.execution import torch_eager
+from polyseme.encoder import EncoderConfig, parameter_shapes
 from polyseme.execution.threads import products_in_one_thread
 from polyseme.files import Source
-from polyseme.packed import Packed, mean_of_ranges
-from polyseme.sequences import Sequences, sequences_of
 from polyseme.text import Tokenizer
 from polyseme.training.batches import batches
 from polyseme.training.kept import keeping
+from polyseme.training.learner import Student, tokens_of
 from polyseme.training.loop import STATE, Loss, Processes, train
-from polyseme.training.losses import cosine_distance, masked_word, within_word
 from polyseme.training.settings import Recipe, Shape, Steps
 from polyseme.training.student import (
+    between,
     contextualizer,
     inherit,
     initial_parameters,
     reshaped,
     static_rows,
 )
-from polyseme.training.targets import Targets, Teacher
+from polyseme.training.targets import Teacher
+from polyseme.training.uses import (
+    WORDS_OF_A_PSEUDOWORD,
+    Use,
+    batches_of_uses,
+    in_turn,
+    pseudowords,
+    read_uses,
+    some_senses,
+)
 
-Tensor = Any
 Floats = npt.NDArray[np.float32]
 
 _CALIBRATION_BATCHES = 16
-
-
-class Student:
-    """A small encoder in training.
-
-    Args:
-        config: its shape.
-        parameters: NumPy arrays that it starts from.
-        tokenizer: its own.
-        recipe: masks and weights.
-        device: where it is trained.
-    """
-
-    def __init__(
-        self,
-        config: EncoderConfig,
-        parameters: Mapping[str, Floats],
-        tokenizer: Tokenizer,
-        recipe: Recipe,
-        device: str,
-    ) -> None:
-        self.config = config
-        self.tokenizer = tokenizer
-        self.recipe = recipe
-        self.parameters = {
-            name: torch.tensor(array, device=device, requires_grad=True)
-            for name, array in parameters.items()
-        }
-        self.operations = torch_eager.operations(self.parameters, config)
-        self.mask_id = mask_id(tokenizer) if recipe.masked else -1
-
-    def losses(self, texts: list[str], targets: Targets, step: int) -> dict[str, Loss]:
-        """The losses of texts."""
-        tokens = self.tokenizer(texts)
-        sequences = sequences_of(
-            tokens,
-            prefix=self.tokenizer.prefix,
-            suffix=self.tokenizer.suffix,
-            max_tokens=self.config.max_tokens,
-        )
-        ids, masked = self._masked(sequences, texts, step)
-        states = encode(
-            self.parameters,
-            self.config,
-            Packed(ids, sequences.token_ids.offsets),
-            operations=self.operations,
-            batch_tokens=max(1, len(ids)),
-        ).values
-        first, last = tokens.word_tokens.T
-        there = np.flatnonzero(last > first)
-        words = mean_of_ranges(states, first[there], last[there], sequences.token_rows)
-        told = torch.from_numpy(targets.words[there]).to(words.device)
-        found = {"words": Loss(cosine_distance(words, told), len(there))}
-        if targets.static is not None:
-            static = torch.from_numpy(targets.static[there]).to(words.device)
-            found["within words"] = Loss(
-                within_word(words, told, static), len(there), self.recipe.within_weight
-            )
-        if self.recipe.sentence_weight and self.tokenizer.prefix:
-            filled = np.flatnonzero(np.diff(tokens.token_offsets))
-            rows = sequences.token_ids.offsets[sequences.first[filled]]
-            wanted = torch.from_numpy(targets.sentences[filled]).to(states.device)
-            found["sentences"] = Loss(
-                cosine_distance(states[torch.from_numpy(rows).to(states.device)], wanted),
-                len(filled),
-                self.recipe.sentence_weight,
-            )
-        if self.recipe.masked_word_weight:
-            rows = torch.from_numpy(masked).to(states.device)
-            hidden = torch.from_numpy(sequences.token_ids.values[masked]).to(states.device)
-            found["masked words"] = Loss(
-                masked_word(states[rows], self.parameters["embeddings.tokens"], hidden),
-                len(masked),
-                self.recipe.masked_word_weight,
-            )
-        return found
-
-    def _masked(
-        self, sequences: Sequences, texts: list[str], step: int
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Ids with some of them masked, and where; the same for a text in whatever process."""
-        ids = sequences.token_ids.values
-        if not self.recipe.masked:
-            return ids, np.zeros(0, np.int64)
-        drawn = np.ones(len(ids))
-        starts = sequences.token_ids.offsets
-        for i, text in enumerate(texts):
-            seed = (self.recipe.seed, step, len(text), *text[:16].encode())
-            here = slice(starts[sequences.first[i]], starts[sequences.last[i] + 1])
-            drawn[here] = np.random.default_rng(seed).random(here.stop - here.start)
-        own = np.zeros(len(ids), dtype=bool)
-        own[sequences.token_rows] = True
-        masked = np.flatnonzero((drawn < self.recipe.masked) & own)
-        ids = ids.copy()
-        ids[masked] = self.mask_id
-        return ids, masked
-
-    def arrays(self) -> dict[str, Floats]:
-        """The parameters as they are now."""
-        return {name: p.detach().cpu().numpy().copy() for name, p in self.parameters.items()}
 
 
 def distil(
@@ -163,6 +67,9 @@ def distil(
     student: Contextualizer | None = None,
     keep_layers: Sequence[int] | None = None,
     heads: int | None = None,
+    senses: Path | None = None,
+    nouns: Path | None = None,
+    collocations: Path | None = None,
     device: str = "cpu",
     save_as: Stored = "float32",
     resume: bool = False,
@@ -182,6 +89,9 @@ def distil(
             its tokenizer and its parameters.
         keep_layers: the student goes on with these of its layers only, counted from 1.
         heads: the student goes on with so many heads a layer.
+        senses: a file of words' uses whose senses are known (``uses.py``), which are taught too.
+        nouns: a file of uses of words with one sense, of which pseudowords are made.
+        collocations: a file of words' uses whose senses are told apart by centroids.
         device: where the student is trained.
         save_as: "float32", or "int8" for a quarter of the size.
         resume: go on from the state in the folder, if there is one.
@@ -201,9 +111,11 @@ def distil(
             raise ValueError(f"{model.name} has no layers: a {what} needs some")
     if student is not None and (shape or tokenizer):
         raise ValueError(f"shape and tokenizer are those of {student.name}: leave them out")
-    if student is None and (keep_layers is not None or heads is not None):
-        raise ValueError("keep_layers and heads change a student: give one, or a shape")
     shape, recipe, steps = shape or Shape(), recipe or Recipe(), steps or Steps()
+    if student is None and (keep_layers is not None or heads is not None or recipe.start_share):
+        raise ValueError(
+            "keep_layers, heads and start_share change a student: give one, or a shape"
+        )
     processes = Processes.joined()
     if (folder / "state.safetensors").exists() and not resume:
         raise FileExistsError(f"{folder} holds a run already: resume it, or name another folder")
@@ -218,6 +130,12 @@ def distil(
         config, start = reshaped(
             student.config, own_parameters(student), layers=keep_layers, heads=heads
         )
+    files = {"senses": senses, "nouns": nouns, "collocations": collocations}
+    given = {name: path for name, path in files.items() if path is not None}
+    known = {
+        name: read_uses(path, least=WORDS_OF_A_PSEUDOWORD if name == "nouns" else 1)
+        for name, path in given.items()
+    }
     if processes.rank == 0:
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -244,19 +162,29 @@ def distil(
         **({"student": student.name} if student else {"shape": asdict(shape)}),
         **({} if keep_layers is None else {"keep_layers": list(keep_layers)}),
         **({} if heads is None else {"heads": heads}),
+        **{name: str(path) for name, path in given.items()},
         "recipe": asdict(recipe),
     }
 
     stream, folder_of_targets, kept = texts(), folder / "targets", None
+    part = f"{processes.rank}-of-{processes.count}"
+    afresh = not (folder / STATE).exists()
     if recipe.passes > 1:
         distinct = -(-steps.steps // recipe.passes)
-        part = f"{processes.rank}-of-{processes.count}"
-        afresh = not (folder / STATE).exists()
         kept = keeping(taught, folder_of_targets, distinct, part=part, afresh=afresh)
         stream = chain.from_iterable(islice(texts(), distinct) for _ in count())
+    taught_beside = [
+        senses_beside(learner, taught, words, folder_of_targets / "uses", processes, afresh=afresh)
+        if name == "senses"
+        else centroids_beside(learner, name, words, processes)
+        for name, words in known.items()
+    ]
 
     def losses(batch: list[str], step: int) -> dict[str, Loss]:
-        return learner.losses(batch, kept(batch, step) if kept else taught(batch), step)
+        found = learner.losses(batch, kept(batch, step) if kept else taught(batch), step)
+        for beside in taught_beside:
+            found |= beside(step)
+        return found
 
     # Threads of NumPy's BLAS wait for work by spinning, and torch needs the processors.
     with products_in_one_thread():
@@ -275,13 +203,57 @@ def distil(
     if processes.rank:
         return None
     shutil.rmtree(folder_of_targets, ignore_errors=True)
-    model = contextualizer(folder.name, learner.arrays(), config, own)
+    learned = between(learner.arrays(), start, recipe.start_share)
+    model = contextualizer(folder.name, learned, config, own)
     model.save_pretrained(folder, dtype=save_as)
     write_whole(
         folder / "recipe.json",
         (json.dumps({**described, "steps": asdict(steps)}, indent=2) + "\n").encode(),
     )
     return model
+
+
+def senses_beside(
+    learner: Student,
+    taught: Teacher,
+    words: list[list[Use]],
+    folder: Path,
+    processes: Processes,
+    *,
+    afresh: bool,
+) -> Callable[[int], dict[str, Loss]]:
+    """A step's losses on this process's share of words whose senses are known."""
+    recipe, tokenizer = learner.recipe, learner.tokenizer
+    given = batches_of_uses(words, tokenizer, batch_tokens=recipe.sense_tokens, seed=recipe.seed)
+    part = f"{processes.rank}-of-{processes.count}"
+    kept = keeping(taught, folder, len(given), part=part, afresh=afresh)
+
+    def losses(step: int) -> dict[str, Loss]:
+        number = in_turn(len(given), step, recipe.seed)
+        own = given[number][processes.rank :: processes.count]
+        texts = [use.text for use in chain.from_iterable(own)]
+        return learner.losses_of_senses(own, kept(texts, number))
+
+    return losses
+
+
+def centroids_beside(
+    learner: Student, name: str, words: list[list[Use]], processes: Processes
+) -> Callable[[int], dict[str, Loss]]:
+    """A step's loss on this process's share of pseudowords, if of "nouns", or of "collocations"."""
+    recipe = learner.recipe
+    named, draw, weight = {
+        "nouns": ("pseudowords", pseudowords, recipe.pseudoword_weight),
+        "collocations": ("collocations", some_senses, recipe.collocation_weight),
+    }[name]
+
+    def losses(step: int) -> dict[str, Loss]:
+        random = np.random.default_rng((recipe.seed, step))
+        tokens = recipe.centroid_tokens
+        given = draw(words, learner.tokenizer, batch_tokens=tokens, random=random)
+        return {named: learner.loss_of_centroids(given[processes.rank :: processes.count], weight)}
+
+    return losses
 
 
 def first_parameters(
@@ -311,27 +283,3 @@ def own_parameters(student: Contextualizer) -> dict[str, Floats]:
     """The parameters of a student's layers and table, without what other rungs keep beside them."""
     given = student.checkpoint.parameters
     return {name: given[name] for name in parameter_shapes(student.config, given)}
-
-
-def tokens_of(tokenizer: Tokenizer) -> list[str]:
-    """The vocabulary in the order of its ids; "" where an id has no token."""
-    vocabulary: dict[str, int] = json.loads(tokenizer.to_json())["model"].get("vocab", {})
-    added = json.loads(tokenizer.to_json()).get("added_tokens", [])
-    pairs = {**vocabulary, **{token["content"]: token["id"] for token in added}}
-    tokens = [""] * (max(pairs.values()) + 1)
-    for token, i in pairs.items():
-        tokens[i] = token
-    return tokens
-
-
-def mask_id(tokenizer: Tokenizer) -> int:
-    """The id of the mask.
-
-    Raises:
-        ValueError: the tokenizer has none.
-    """
-    tokens = tokens_of(tokenizer)
-    for name in ("[MASK]", "<mask>"):
-        if name in tokens:
-            return tokens.index(name)
-    raise ValueError("the tokenizer has no [MASK] or <mask>: train without masked tokens")

@@ -80,6 +80,11 @@ class Recipe:
         mean_share: of the text's mean in a word's target.
         within_weight: of the loss of what a word is here beyond its static vector.
         sentence_weight: of the loss of the text's vector.
+        sense_weight: of the loss of telling whether two uses of a word mean the same.
+        pseudoword_weight: of the loss of telling by centroids which word a pseudoword stands for.
+        collocation_weight: of the loss of telling by centroids which word stood next to a noun.
+        sense_tokens: tokens of a step's uses whose senses are known.
+        centroid_tokens: tokens of a step's pseudowords, and as many of its collocations.
         masked: share of the input's tokens that are masked.
         masked_word_weight: of the loss of guessing the masked tokens.
         sentences: share of the texts that are cut into sentences.
@@ -89,6 +94,7 @@ class Recipe:
         seed: of the order of the texts, the masks and the first parameters.
         skip: texts at the head of every file that are left out at first, as others have been
             trained on them already.
+        start_share: of the student's first parameters in those that are saved in the end.
     """
 
     middle_layer: int | None = None
@@ -97,6 +103,11 @@ class Recipe:
     mean_share: float = 0.7
     within_weight: float = 0.0
     sentence_weight: float = 0.5
+    sense_weight: float = 2.0
+    pseudoword_weight: float = 1.0
+    collocation_weight: float = 1.0
+    sense_tokens: int = 1024
+    centroid_tokens: int = 2048
     masked: float = 0.0
     masked_word_weight: float = 0.0
     sentences: float = 0.5
@@ -105,16 +116,24 @@ class Recipe:
     start: Literal["inherited", "random"] = "inherited"
     seed: int = 0
     skip: int = 0
+    start_share: float = 0.0
 
     def __post_init__(self) -> None:
         shares = ("middle_share", "last_share", "mean_share")
-        weights = ("within_weight", "sentence_weight", "masked_word_weight")
+        weights = (
+            "within_weight",
+            "sentence_weight",
+            "sense_weight",
+            "pseudoword_weight",
+            "collocation_weight",
+            "masked_word_weight",
+        )
         for name in (*shares, *weights, "seed", "skip"):
             _at_least(name, getattr(self, name), 0)
-        for name in ("masked", "sentences"):
+        for name in ("masked", "sentences", "start_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be from 0 to 1")
-        for name in ("batch_tokens", "passes"):
+        for name in ("batch_tokens", "sense_tokens", "centroid_tokens", "passes"):
             _at_least(name, getattr(self, name), 1)
         if self.start not in ("inherited", "random"):
             raise ValueError(f"start is {self.start!r}: use 'inherited' or 'random'")

@@ -255,6 +255,30 @@ def principal_components(centered: Floats, number: int) -> Floats:
     return np.ascontiguousarray(largest * signs, dtype=np.float32)
 
 
+def between(
+    learned: Mapping[str, Floats], start: Mapping[str, Floats], share: float
+) -> dict[str, Floats]:
+    """Parameters on the line between those before and after learning.
+
+    What is learned late is mostly kept, and less of what was known before is lost (Wortsman et al.
+    2022, https://arxiv.org/abs/2109.01903).
+
+    Args:
+        learned: after.
+        start: before.
+        share: of those before.
+
+    Example:
+        >>> after, before = {"w": np.asarray([4.0])}, {"w": np.asarray([0.0])}
+        >>> between(after, before, 0.25)["w"].tolist()
+        [3.0]
+    """
+    return {
+        name: ((1 - share) * array + share * start[name]).astype(array.dtype)
+        for name, array in learned.items()
+    }
+
+
 def static_rows(teacher: Contextualizer, tokenizer: Tokenizer, tokens: list[str]) -> Floats:
     """A teacher's static vector of what each token of another vocabulary spells."""
     spelled = [token.removeprefix("##").replace("Ġ", " ").replace("▁", " ") for token in tokens]
