@@ -16,7 +16,7 @@ MODULES = sorted(
     if module.name != "polyseme.__main__"
 )
 NEEDED = {
-    "torch": ("torch_cpu", "torch_eager", "distil", "loop", "losses", "task"),
+    "torch": ("torch_cpu", "torch_eager", "distil", "learner", "loop", "losses", "task"),
     "spacy": ("spacy",),
     "onnx": ("onnx_export",),
     "sklearn": ("sklearn", "estimators", "reports"),

@@ -146,7 +146,7 @@ def pseudowords(
         >>> random = np.random.default_rng(0)
         >>> made, = pseudowords(uses, load().tokenizer, batch_tokens=1, random=random)
         >>> [(use.text, use.sense) for use in made][1:3]
-        [('a pea y', 'pea'), ('a pea y', 'elk')]
+        [('a toy x', 'toy'), ('a toy x', 'tie')]
     """
     made: list[list[Use]] = []
     tokens = 0
