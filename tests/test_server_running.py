@@ -357,3 +357,12 @@ def test_memory_stays_bounded_under_twice_the_load_that_can_be_borne(folder: Pat
         assert ask(url, body=body)[0] == 200
     assert set(found) == {200, 429}, found
     assert after < before + (64 << 20)
+
+
+def test_an_answer_does_not_wait_until_its_beginning_is_acknowledged() -> None:
+    from polyseme.server.running import listen
+
+    with listen("127.0.0.1", 0) as bound, socket.create_connection(bound.getsockname()):
+        connection, _ = bound.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
