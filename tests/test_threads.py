@@ -41,6 +41,24 @@ def test_the_blas_gets_its_threads_back_when_the_last_has_left() -> None:
     assert blas_threads() == before
 
 
+def test_the_blas_has_one_thread_whoever_asks() -> None:
+    before = blas_threads()
+    with products_in_one_thread():
+        pass
+    seen: list[list[int]] = []
+
+    def ask() -> None:
+        with products_in_one_thread():
+            seen.append(blas_threads())
+        seen.append(blas_threads())
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    thread.join()
+    assert set(seen[0]) <= {1}
+    assert seen[1] == before
+
+
 def test_an_error_in_a_step_reaches_the_caller_and_frees_the_blas() -> None:
     before = blas_threads()
 

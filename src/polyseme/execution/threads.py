@@ -54,16 +54,18 @@ def processors() -> int:
 
 _entering = Lock()
 _inside = 0
-_limit: Any = None
+_before: list[tuple[Any, int]] = []
 
 
 @contextmanager
 def products_in_one_thread() -> Iterator[None]:
     """Let the BLAS use one thread until the last of those who are inside has left."""
-    global _inside, _limit  # noqa: PLW0603 -- the BLAS's number of threads is global as well
+    global _inside  # noqa: PLW0603 -- the BLAS's number of threads is global as well
     with _entering:
         if _inside == 0:
-            _limit = _blas().limit(limits=1, user_api="blas")
+            _before[:] = [(library, library.num_threads) for library in _blas().lib_controllers]
+            for library, _ in _before:
+                _set_threads(library, 1)
         _inside += 1
     try:
         yield
@@ -71,11 +73,21 @@ def products_in_one_thread() -> Iterator[None]:
         with _entering:
             _inside -= 1
             if _inside == 0:
-                _limit.restore_original_limits()
+                for library, threads in _before:
+                    _set_threads(library, threads)
 
 
 @lru_cache(maxsize=1)
 def _blas() -> Any:
     from threadpoolctl import ThreadpoolController
 
-    return ThreadpoolController()
+    return ThreadpoolController().select(user_api="blas")
+
+
+def _set_threads(library: Any, number: int) -> None:
+    """Of a BLAS, from any thread.
+
+    Since threadpoolctl 3.8 only the first thread that sets OpenBLAS's number may ever set it;
+    in others nothing happens. Here calls are counted, so they can't contradict each other.
+    """
+    getattr(library, "_real_set_num_threads", library.set_num_threads)(number)
