@@ -31,6 +31,10 @@ PLACES = [
 ]
 EPSILON = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23, "float64": 2.0**-52}
 HAS_TORCH = importlib.util.find_spec("torch") is not None
+INT8 = Place("torch", "cpu", "int8")
+every_place_and_int8 = pytest.mark.parametrize(
+    "where", [*PLACES, INT8], ids=lambda p: f"{p.backend}-{p.dtype}"
+)
 every_place = pytest.mark.parametrize("where", PLACES, ids=lambda p: f"{p.backend}-{p.dtype}")
 lists_of_lengths = st.lists(st.integers(0, 70), min_size=1, max_size=8)
 
@@ -61,10 +65,20 @@ def without_packed_linear(where: Place) -> Iterator[None]:
     """As with a torch that lacks the oneDNN operators."""
     with pytest.MonkeyPatch.context() as patch:
         if where.backend == "torch":
-            from polyseme.execution import torch_cpu
+            from polyseme.execution import torch_cpu, torch_int8
 
             patch.setattr(torch_cpu, "has_packed_linear", lambda dtype: False)
+            patch.setattr(torch_int8, "has_integer_linear", lambda: False)
         yield
+
+
+def factors_for(parameters: dict[str, np.ndarray], config: Any) -> dict[str, np.ndarray]:
+    """What 8-bit products have to know of the states, from some texts."""
+    from polyseme.execution import torch_int8
+
+    tensors, _ = prepare(parameters, config, Place("torch", "cpu", "float32"))
+    found = torch_int8.factors_of(tensors, config, ids_of([5, 20, 1, 33], seed=99))
+    return {name: tensor.numpy() for name, tensor in found.items()}
 
 
 def check_that_batches_do_not_matter(
@@ -77,7 +91,10 @@ def check_that_batches_do_not_matter(
     layer: int | None = None,
 ) -> None:
     """Hold every text of a batch against the same text alone, with ``==``."""
-    parameters, operations = prepare(random_parameters(config), config, where)
+    given = random_parameters(config)
+    if where == INT8:
+        given |= factors_for(given, config)
+    parameters, operations = prepare(given, config, where)
 
     def states_of(texts: Packed, tokens: int) -> Packed:
         return encode(
@@ -93,7 +110,7 @@ def check_that_batches_do_not_matter(
         assert not different.any(), f"text {i} of {lengths[i]} tokens: {different.sum()} numbers"
 
 
-@every_place
+@every_place_and_int8
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=10)
 @given(
@@ -131,7 +148,7 @@ def test_a_text_is_the_same_to_the_last_bit_in_every_batch(
         )
 
 
-@every_place
+@every_place_and_int8
 @pytest.mark.parametrize(
     ("kind", "width", "inner", "heads"),
     [
@@ -477,7 +494,9 @@ def test_without_torch_everything_runs_on_numpy_or_says_what_to_install(
     [
         ({"backend": "jax"}, "backend is 'jax'"),
         ({"device": "tpu"}, "device is 'tpu'"),
-        ({"dtype": "int8"}, "dtype is 'int8'"),
+        ({"dtype": "int4"}, "dtype is 'int4'"),
+        ({"dtype": "int8", "device": "cuda"}, "dtype 'int8' runs on device 'cpu'"),
+        ({"dtype": "int8", "backend": "numpy"}, "float32 or float64"),
         ({"backend": "numpy", "device": "cuda"}, "backend 'numpy' runs on device 'cpu'"),
         ({"backend": "numpy", "dtype": "bfloat16"}, "float32 or float64"),
     ],

@@ -574,9 +574,9 @@ class Contextualizer:
             parameter_free=settings,
             sentence=replace(self.checkpoint.sentence, pooling="mean", unsupported=None),
         )
-        return Contextualizer(
-            checkpoint, self.tokenizer, self.place, word_vectors=self.word_vectors
-        )
+        # What int8 is for is in the layers.
+        where = replace(self.place, dtype=self.place.dtype.replace("int8", "float32"))
+        return Contextualizer(checkpoint, self.tokenizer, where, word_vectors=self.word_vectors)
 
     def _log_prior(self, frequency: str) -> Floats:
         vectors = self.word_vectors

@@ -26,7 +26,9 @@ Device = Annotated[
 ]
 Dtype = Annotated[
     str,
-    typer.Option("--dtype", metavar="NAME", help="auto, float32, float64, bfloat16 or float16."),
+    typer.Option(
+        "--dtype", metavar="NAME", help="auto, float32, float64, bfloat16, float16 or int8."
+    ),
 ]
 Backend = Annotated[str, typer.Option("--backend", metavar="NAME", help="auto, numpy or torch.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

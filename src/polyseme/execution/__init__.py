@@ -1,8 +1,9 @@
 """The encoder's primitives, faster: the same functions, held against the plain ones in tests.
 
-``numpy_blocks`` is for NumPy, ``torch_cpu`` for torch on a CPU, ``torch_eager`` for torch on a GPU
-and for training; ``together`` joins the calls of several threads. On a CPU all of them keep
-the promise that a text's vectors do not depend, to the last bit, on what else is in the batch.
+``numpy_blocks`` is for NumPy, ``torch_cpu`` and, in 8 bits, ``torch_int8`` for torch on a CPU,
+``torch_eager`` for torch on a GPU and for training; ``together`` joins the calls of several
+threads. On a CPU all of them keep the promise that a text's vectors do not depend, to the last bit,
+on what else is in the batch.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from polyseme.operations import Operations
 Backend = Literal["numpy", "torch"]
 
 _NUMPY_DTYPES = ("float32", "float64")
-_TORCH_DTYPES = ("float32", "float64", "float16", "bfloat16")
+_TORCH_DTYPES = ("float32", "float64", "float16", "bfloat16", "int8")
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Place:
     Attributes:
         backend: "numpy" or "torch".
         device: "cpu", "cuda", "cuda:1", "mps".
-        dtype: of the computation.
+        dtype: of the computation; with "int8", of the products in the layers.
     """
 
     backend: Backend
@@ -68,11 +69,17 @@ def place(*, device: str, dtype: str, backend: str, layers: int) -> Place:
     if needs_torch and not has_torch:
         asked = f"device {device!r}, dtype {dtype!r}, backend {backend!r}"
         raise ImportError(f'{asked} needs torch: pip install "polyseme[torch]"')
+    if dtype == "int8" and layers == 0:
+        raise ValueError("dtype is 'int8', which is for models with layers: use 'auto'")
+    if dtype == "int8" and kind not in ("auto", "cpu"):
+        raise ValueError(f"dtype 'int8' runs on device 'cpu', not on {device!r}: use 'bfloat16'")
     if not needs_torch and (backend == "numpy" or layers == 0 or not has_torch):
         return Place("numpy", "cpu", dtype)
     import torch
 
-    if kind == "auto":
+    if dtype == "int8":
+        device = "cpu"
+    elif kind == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     elif kind == "cuda" and not torch.cuda.is_available():
         raise RuntimeError(f"device is {device!r}, but torch sees no CUDA device")
@@ -84,7 +91,10 @@ def place(*, device: str, dtype: str, backend: str, layers: int) -> Place:
 def prepare(
     parameters: Mapping[str, npt.NDArray[Any]], config: EncoderConfig, where: Place
 ) -> tuple[dict[str, Any], Operations]:
-    """The parameters as arrays of the place, and its fastest primitives over them."""
+    """The parameters as arrays of the place, and its fastest primitives over them.
+
+    With "int8" the factors of the layers' states are among the parameters (``calibration``).
+    """
     if where.backend == "numpy":
         from polyseme.execution import numpy_blocks
 
@@ -95,11 +105,15 @@ def prepare(
         return arrays, numpy_blocks.operations(arrays, config)
     import torch
 
-    dtype = getattr(torch, where.dtype)
+    dtype = torch.float32 if where.dtype == "int8" else getattr(torch, where.dtype)
     tensors = {
         name: torch.from_numpy(np.require(array, requirements="W")).to(where.device, dtype)
         for name, array in parameters.items()
     }
+    if where.dtype == "int8":
+        from polyseme.execution import torch_int8
+
+        return tensors, torch_int8.operations(tensors, config)
     if where.device == "cpu":
         from polyseme.execution import torch_cpu
 

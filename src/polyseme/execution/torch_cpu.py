@@ -39,15 +39,14 @@ def operations(parameters: Mapping[str, Tensor], config: EncoderConfig) -> Opera
     """Primitives over torch parameters on the CPU, for inference."""
     dtype = parameters["embeddings.tokens"].dtype
     packed = has_packed_linear(dtype)
-    make = _packed_linear if packed else _blocked_linear
     maps: dict[str, Linear] = {}
     for name, weight in parameters.items():
         if name.endswith(".weight") and weight.ndim == 2:
-            maps[name.removesuffix(".weight")] = make(weight, parameters.get(bias_name(name)))
+            maps[name.removesuffix(".weight")] = linear_of(weight, parameters.get(bias_name(name)))
     joined = {}
     for i in range(config.layers):
         names = tuple(f"layers.{i}.attention.{part}" for part in ("query", "key", "value"))
-        joined[names] = make(*_stacked(parameters, names))
+        joined[names] = linear_of(*stacked(parameters, names))
 
     def linear(states: Tensor, name: str) -> Tensor:
         return maps[name](states)
@@ -100,9 +99,7 @@ def rows_of_step(rows: int) -> int:
     return -(-rows // few) * few
 
 
-def _stacked(
-    parameters: Mapping[str, Tensor], names: Sequence[str]
-) -> tuple[Tensor, Tensor | None]:
+def stacked(parameters: Mapping[str, Tensor], names: Sequence[str]) -> tuple[Tensor, Tensor | None]:
     """Several maps as one: weights and biases below each other; no bias is a bias of zeros."""
     weights = [parameters[f"{name}.weight"] for name in names]
     biases = [parameters.get(f"{name}.bias") for name in names]
@@ -200,6 +197,12 @@ def has_packed_linear(dtype: torch.dtype) -> bool:
     )
 
 
+def linear_of(weight: Tensor, bias: Tensor | None) -> Linear:
+    """The fastest product with a weight (out, in) whose rows do not depend on the batch."""
+    make = _packed_linear if has_packed_linear(weight.dtype) else _blocked_linear
+    return make(weight, bias)
+
+
 def _packed_linear(weight: Tensor, bias: Tensor | None) -> Linear:
     packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), None)
     operator = torch.ops.mkldnn._linear_pointwise
@@ -207,28 +210,34 @@ def _packed_linear(weight: Tensor, bias: Tensor | None) -> Linear:
     if weight.dtype.itemsize < 4:
         least = least_rows(*weight.shape, weight.dtype, torch.get_num_threads())
 
-    def product(states: Tensor, activation: Activation | None, residual: Tensor | None) -> Tensor:
+    def product(
+        states: Tensor, *, activation: Activation | None = None, residual: Tensor | None = None
+    ) -> Tensor:
         if residual is not None:
             return operator.binary(states, residual, packed, bias, "add")
         return operator(states, packed, bias, activation or "none", [], _FUSED.get(activation, ""))
 
-    def linear(
-        states: Tensor, *, activation: Activation | None = None, residual: Tensor | None = None
-    ) -> Tensor:
+    return in_parts(product, least)
+
+
+def in_parts(product: Linear, least: int) -> Linear:
+    """A product of at least so many rows and at most ``MOST_ROWS`` at a time."""
+
+    def linear(states: Tensor, *, residual: Tensor | None = None, **options: Any) -> Tensor:
         rows = states.shape[0]
         if rows <= MOST_ROWS:
             lacking = (0, 0, 0, max(0, least - rows))
             if lacking[-1]:
                 states = F.pad(states, lacking)
                 residual = None if residual is None else F.pad(residual, lacking)
-            return product(states, activation, residual)[:rows]
+            return product(states, residual=residual, **options)[:rows]
         parts = [slice(start, start + MOST_ROWS) for start in range(0, rows, MOST_ROWS)]
         return torch.cat(
             [
                 linear(
                     states[part],
-                    activation=activation,
                     residual=None if residual is None else residual[part],
+                    **options,
                 )
                 for part in parts
             ]

@@ -26,6 +26,7 @@ import torch.nn.functional as F  # noqa: N812 -- the name that everyone knows it
 from safetensors import safe_open
 from safetensors.numpy import save
 
+from polyseme.calibration import calibrated
 from polyseme.checkpoints import OWN_TYPE, Checkpoint, write_whole
 from polyseme.contextualizer import Contextualizer
 from polyseme.encoder import EncoderConfig, encode, parameter_shapes
@@ -140,6 +141,8 @@ class Learner:
         checkpoint = replace(
             model.checkpoint, parameters={**model.checkpoint.parameters, **changed}
         )
+        if model.place.dtype == "int8":
+            checkpoint = calibrated(checkpoint, model.tokenizer)
         learned = Contextualizer(
             checkpoint, model.tokenizer, model.place, word_vectors=model.word_vectors
         )

@@ -1,0 +1,287 @@
+"""Primitives for torch on a CPU whose products run in 8 bits: states in uint8, weights in int8.
+
+A map's weights are rounded with a scale for each output, its states with factors that were found
+once, on calibration text (``factors_of``): factors found in the batch would let neighbours show in
+a text's vector. A channel of large states gets a smaller factor and larger weights, so that a few
+of them don't cost all others their precision (SmoothQuant, Xiao et al. 2023,
+https://arxiv.org/abs/2211.10438, section 4). Attention runs in bfloat16; norms, residuals and
+everything outside the layers in float32.
+
+Sums of products of integers are exact, so rows cannot depend on the batch by the order in which
+they are added up. Where oneDNN's operators are missing, or overflow as they may on a processor
+without VNNI, the same rounded numbers are multiplied in float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import torch
+
+from polyseme.encoder import EncoderConfig, encode
+from polyseme.execution import torch_cpu
+from polyseme.operations import Activation, Operations
+from polyseme.packed import Packed
+
+Tensor = Any
+Map = Callable[..., Tensor]
+
+SMOOTHING = 0.75
+"""How much of the states' range goes over to the weights: SmoothQuant's alpha."""
+
+KEPT = 0.99998
+"""Share of what comes after an activation that is rounded as it is; what is beyond is cut to this
+quantile."""
+
+_FUSED: dict[Any, tuple[str, float]] = {"gelu": ("none", -0.17), "relu": ("", 0.0)}
+"""Activations that a product applies before it rounds: oneDNN's algorithm, and the least value."""
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """How states become uint8: ``round(states * factors) + zero``, cut to what there is.
+
+    Attributes:
+        factors: (d,) or, for all channels alike, (1,).
+        zero: what 0 becomes.
+    """
+
+    factors: Tensor
+    zero: int
+
+    def __call__(self, states: Tensor) -> Tensor:
+        """(T, d) of any float dtype as uint8."""
+        scaled = (states.float() * self.factors).clamp_(-self.zero, 255 - self.zero)
+        # By way of int8: torch's conversion to uint8 takes eight times as long.
+        signed = scaled.add_(self.zero - 128).round_().to(torch.int8)
+        return signed.view(torch.uint8).bitwise_xor_(128)
+
+
+def operations(parameters: Mapping[str, Tensor], config: EncoderConfig) -> Operations:
+    """Primitives over float32 parameters on the CPU, ``factors_of`` among them, for inference."""
+    inside = ("query", "key", "value", "output", "up", "gate", "down")
+    outside = {
+        name: tensor
+        for name, tensor in parameters.items()
+        if not (name.endswith(".weight") and name.split(".")[-2] in inside)
+    }
+    plain = torch_cpu.operations(outside, replace(config, layers=0))
+    roundings = {
+        name: _rounding(name, parameters[factors_name(name)], config)
+        for name, *_ in joined_maps(config)
+    }
+    make = _integer_map if has_integer_linear() else _float_map
+    maps = {
+        names[0]: make(*torch_cpu.stacked(parameters, names), roundings[names[0]])
+        for names in joined_maps(config)
+    }
+
+    def linear(states: Tensor, name: str) -> Tensor:
+        return maps[name](states) if name in maps else plain.linear(states, name)
+
+    def linears(states: Tensor, names: Sequence[str]) -> Sequence[Tensor]:
+        joined = maps[names[0]](states, dtype=torch.bfloat16)
+        parts: Sequence[Tensor] = joined.chunk(len(names), dim=-1)
+        return parts
+
+    def linear_activated(states: Tensor, name: str, activation: Activation) -> Tensor:
+        if not rounds_hidden(config):
+            return torch_cpu.activated(maps[name](states), activation)
+        into = roundings[name.removesuffix("up") + "down"]
+        return maps[name](states, activation=activation, into=into)
+
+    def linear_added(states: Tensor, name: str, residual: Tensor) -> Tensor:
+        return maps[name](states, residual=residual)
+
+    return replace(
+        plain,
+        linear=linear,
+        linears=linears,
+        linear_activated=linear_activated,
+        linear_added=linear_added,
+    )
+
+
+def factors_of(
+    parameters: Mapping[str, Tensor], config: EncoderConfig, token_ids: Packed
+) -> dict[str, Tensor]:
+    """Factors for the states that go into each map of the layers, found on some texts.
+
+    Args:
+        parameters: float32 tensors on the CPU.
+        config: the encoder's shape.
+        token_ids: (n_tokens,) ids with offsets; a few thousand are enough.
+
+    Returns:
+        name.factors -> (d,) or, where a product rounds its own result, (1,).
+    """
+    plain = torch_cpu.operations(parameters, config)
+    names_of = {names[0]: names for names in joined_maps(config)}
+    found: dict[str, Tensor] = {}
+    tiny = torch.finfo(torch.float32).tiny
+
+    def see(states: Tensor, name: str) -> None:
+        weight = torch.cat([parameters[f"{part}.weight"] for part in names_of[name]])
+        if name.endswith("down") and rounds_hidden(config):
+            least = _FUSED[config.activation][1]
+            values = states.flatten()
+            largest = values.kthvalue(max(1, round(len(values) * KEPT))).values.clamp_min(tiny)
+            factors = (255 / (largest - least)).reshape(1)
+        else:
+            large = states.abs().amax(dim=0).clamp_min(tiny)
+            weights = weight.abs().amax(dim=0).clamp_min(tiny)
+            even = weights ** (1 - SMOOTHING) / large**SMOOTHING
+            factors = even * (127 / (states * even).abs().max().clamp_min(tiny))
+        found[factors_name(name)] = factors
+
+    def linear(states: Tensor, name: str) -> Tensor:
+        if name in names_of:
+            see(states, name)
+        return plain.linear(states, name)
+
+    def linears(states: Tensor, names: Sequence[str]) -> Sequence[Tensor]:
+        see(states, names[0])
+        return plain.linears(states, names)
+
+    def linear_activated(states: Tensor, name: str, activation: Activation) -> Tensor:
+        see(states, name)
+        return plain.linear_activated(states, name, activation)
+
+    def linear_added(states: Tensor, name: str, residual: Tensor) -> Tensor:
+        see(states, name)
+        return plain.linear_added(states, name, residual)
+
+    seeing = replace(
+        plain,
+        linear=linear,
+        linears=linears,
+        linear_activated=linear_activated,
+        linear_added=linear_added,
+        rows=lambda rows: rows,
+    )
+    with torch.inference_mode():
+        tokens = max(1, len(token_ids.values))
+        encode(parameters, config, token_ids, operations=seeing, batch_tokens=tokens)
+    return found
+
+
+def joined_maps(config: EncoderConfig) -> Iterator[tuple[str, ...]]:
+    """Names of the layers' maps; those that are computed as one, together."""
+    for i in range(config.layers):
+        attention, feed_forward = f"layers.{i}.attention", f"layers.{i}.feed_forward"
+        yield tuple(f"{attention}.{part}" for part in ("query", "key", "value"))
+        for name in (f"{attention}.output", f"{feed_forward}.up", f"{feed_forward}.down"):
+            yield (name,)
+        if config.gated:
+            yield (f"{feed_forward}.gate",)
+
+
+def factors_name(name: str) -> str:
+    """What the factors of a map's states are called among the parameters."""
+    return f"{name}.factors"
+
+
+def rounds_hidden(config: EncoderConfig) -> bool:
+    """Whether the product before the activation can round what comes after it."""
+    return config.activation in _FUSED and not config.gated
+
+
+def _rounding(name: str, factors: Tensor, config: EncoderConfig) -> Rounding:
+    if not (name.endswith("down") and rounds_hidden(config)):
+        return Rounding(factors, 128)
+    return Rounding(factors, round(-_FUSED[config.activation][1] * float(factors)))
+
+
+def _rounded_weight(weight: Tensor, rounding: Rounding) -> tuple[Tensor, Tensor]:
+    """int8 (out, in), for states as they are rounded, and each output's scale (out,)."""
+    wanted = weight / rounding.factors
+    scale = wanted.abs().amax(dim=1).clamp_min(torch.finfo(torch.float32).tiny) / 127
+    return (wanted / scale[:, None]).round().to(torch.int8), scale
+
+
+def _integer_map(weight: Tensor, bias: Tensor | None, rounding: Rounding) -> Map:
+    rounded, scales = _rounded_weight(weight, rounding)
+    packed = torch.ops.onednn.qlinear_prepack(rounded, None)
+    zeros = torch.zeros(len(weight), dtype=torch.int32)
+    operator = torch.ops.onednn.qlinear_pointwise
+
+    def product(
+        states: Tensor,
+        *,
+        dtype: torch.dtype = torch.float32,
+        activation: Activation | None = None,
+        into: Rounding | None = None,
+        residual: Tensor | None = None,
+    ) -> Tensor:
+        if states.dtype != torch.uint8:
+            states = rounding(states)
+        given = (states, 1.0, rounding.zero, packed, scales, zeros)
+        if residual is not None:
+            return operator.binary(
+                *given, residual, bias, 1.0, 0, dtype, 1.0, 0, "add", 1.0, "none", [], ""
+            )
+        result = (1.0, 0, dtype)
+        if into is not None:
+            result = (1 / float(into.factors), into.zero, torch.uint8)
+        algorithm = "" if activation is None else _FUSED[activation][0]
+        return operator(*given, bias, *result, activation or "none", [], algorithm)
+
+    return torch_cpu.in_parts(product, torch_cpu.LEAST_ROWS)
+
+
+def _float_map(weight: Tensor, bias: Tensor | None, rounding: Rounding) -> Map:
+    rounded, scales = _rounded_weight(weight, rounding)
+    linear = torch_cpu.linear_of(rounded * scales[:, None], bias)
+
+    def product(
+        states: Tensor,
+        *,
+        dtype: torch.dtype = torch.float32,
+        activation: Activation | None = None,
+        into: Rounding | None = None,
+        residual: Tensor | None = None,
+    ) -> Tensor:
+        if states.dtype != torch.uint8:
+            states = rounding(states)
+        mapped = linear(states.float() - rounding.zero)
+        if activation is not None:
+            mapped = torch_cpu.activated(mapped, activation)
+        if into is not None:
+            return into(mapped)
+        return (mapped if residual is None else residual + mapped).to(dtype)
+
+    return product
+
+
+@lru_cache(maxsize=1)
+def has_integer_linear() -> bool:
+    """Whether this torch has the oneDNN operators and they compute what they should.
+
+    The largest numbers are among them, whose sums of two don't fit in 16 bits.
+    """
+    generator = torch.Generator().manual_seed(0)
+    weight, bias, states, residual = (
+        torch.randn(*shape, generator=generator)
+        for shape in ((24, 64), (24,), (torch_cpu.LEAST_ROWS, 64), (torch_cpu.LEAST_ROWS, 24))
+    )
+    weight[:8], states[:8] = 1, 100
+    rounding, into = Rounding(torch.full((64,), 40.0), 128), Rounding(torch.full((1,), 40.0), 7)
+    options: list[dict[str, Any]] = [
+        {"residual": residual},
+        {"dtype": torch.bfloat16},
+        *({"activation": name, "into": into} for name in _FUSED),
+    ]
+    expected = _float_map(weight, bias, rounding)
+    try:
+        linear = _integer_map(weight, bias, rounding)
+        pairs = [(linear(states, **each), expected(states, **each)) for each in options]
+    except (AttributeError, RuntimeError, TypeError):
+        return False
+    return all(
+        # Where the last bit of a float decides how a number is rounded, it may be the next one.
+        torch.allclose(a.float(), b.float(), rtol=2**-7, atol=1 if a.dtype == torch.uint8 else 1e-3)
+        for a, b in pairs
+    )
