@@ -214,7 +214,8 @@ def large(text: Path, folder: Path, occurrences: int) -> None:
     with lzma.open(text, "rt") as source, tempfile.TemporaryDirectory() as place:
         file = Path(place, "paragraphs.txt")
         # About 22 content words stand in a paragraph.
-        file.write_text("".join(islice(source, occurrences // 22)))
+        with file.open("w") as out:
+            out.writelines(islice(source, occurrences // 22))
         made = build_index(file, folder, model=model, anew=True)
     print(
         f"built: {made.occurrences:,} occurrences, {made.texts:,} texts, {made.seconds:,.0f} s, "

@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 pytest.importorskip("lancedb", reason="senses need LanceDB (extra `search`)")
 pytest.importorskip("sklearn", reason="senses need scikit-learn (extra `search`)")
@@ -18,10 +21,10 @@ import polyseme
 from polyseme.attention import unit
 from polyseme.contextualizer import Contextualizer
 from polyseme.senses import SenseIndex, build_index
-from polyseme.senses.arranging import groups_of, stretches
+from polyseme.senses.arranging import GROUP, groups_of, stretches
 from polyseme.senses.clustering import centroids_of, nearest_to
 from polyseme.senses.marks import marks_of
-from polyseme.senses.tables import checked_where, directions
+from polyseme.senses.tables import checked_where, cosines, directions, fixed
 from polyseme.senses.words import alike, is_content, nearest_spelling
 from tests.conftest import WORDS, write_model
 
@@ -307,12 +310,23 @@ def test_as_many_senses_as_there_are_lumps() -> None:
     assert centroids_of(np.repeat(vectors[:1], 50, axis=0)).shape == (1, 64)
 
 
+@given(st.integers(0, 1200), st.integers(0, 5))
+def test_cosines_in_blocks_are_those_of_all_at_once(number: int, seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    numbers = draw.integers(-127, 128, size=(number, 16)).astype(np.int8)
+    vector = unit(draw.normal(size=16).astype(np.float32))
+    column = pa.chunked_array([fixed(numbers[: number // 3]), fixed(numbers[number // 3 :])])
+    rows = numbers.astype(np.float64)
+    expected = rows @ vector / np.maximum(np.linalg.norm(rows, axis=1), 1e-30)
+    np.testing.assert_allclose(cosines(column, vector), expected, atol=1e-5)
+
+
 def test_groups_are_whole_small_and_of_what_is_similar() -> None:
     draw = np.random.default_rng(0)
     vectors = unit(draw.normal(size=(1000, 16)).astype(np.float32))
     groups = groups_of(vectors)
     assert sorted(np.concatenate(groups).tolist()) == list(range(1000))
-    assert all(32 <= len(group) <= 64 for group in groups)
+    assert all(GROUP // 2 <= len(group) <= GROUP for group in groups)
     within = np.mean([float((vectors[g] @ vectors[g].T).mean()) for g in groups])
     assert within > float((vectors @ vectors.T).mean()) + 0.1
     assert [len(group) for group in groups_of(np.repeat(vectors[:1], 200, axis=0))]

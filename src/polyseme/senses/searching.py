@@ -27,7 +27,7 @@ from polyseme.senses.tables import (
     asked,
     both,
     connect,
-    directions,
+    cosines,
     table_at,
 )
 from polyseme.senses.words import alike
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 Integers = npt.NDArray[np.int64]
 
-GROUPS = 768
+GROUPS = 1536
 """Groups that are looked into, of all words'."""
 
 PROBES = 256
@@ -126,26 +126,31 @@ class Tables:
         """
         wanted, total = GROUPS, max(1, len(self.groups))
         while True:
-            words, ids, cosines = self.in_groups(vector, wanted, where, leave_out)
-            best = _first_of_each(words, np.argsort(-cosines, kind="stable"), k)
+            words, ids, near = self.in_groups(vector, wanted, where, leave_out)
+            best = _first_of_each(words, np.argsort(-near, kind="stable"), k)
             if len(best) == k or wanted >= total:
-                return self._rows(ids[best]), cosines[best]
+                return self._rows(ids[best]), near[best]
             wanted *= 4
 
     def in_groups(
         self, vector: Floats, wanted: int, where: str | None, leave_out: Sequence[str]
     ) -> tuple[list[str], Integers, Floats]:
         """All occurrences in the groups nearest to a vector: words, row ids and cosines."""
+        import pyarrow.compute as pc
+
         query = self.groups.search(asking(vector)).distance_type("dot").limit(wanted)
-        query = query.nprobes(PROBES).select(["group", "_distance"])
+        query = query.nprobes(PROBES).select(["group", "word", "_distance"])
         if leave_out:
             query = query.where(f"NOT ({among('word', leave_out)})")
-        groups = query.to_arrow()["group"].to_pylist()
-        condition = both(among("group", groups) if groups else "FALSE", where)
-        query = self.occurrences.search().where(condition).select(["word", "vector"])
+        groups = query.to_arrow()
+        found = groups["group"].to_pylist()
+        condition = both(among("group", found) if found else "FALSE", where)
+        # A number is read faster than a word is, and says it too.
+        query = self.occurrences.search().where(condition).select(["group", "vector"])
         rows = asked(query.with_row_id(True), where, self.occurrences.schema.names)
-        cosines = directions(rows["vector"]) @ vector
-        return rows["word"].to_pylist(), rows["_rowid"].to_numpy().astype(np.int64), cosines
+        ids = rows["_rowid"].to_numpy().astype(np.int64)
+        words = groups["word"].take(pc.index_in(rows["group"], groups["group"].combine_chunks()))
+        return words.to_pylist(), ids, cosines(rows["vector"], vector)
 
     def _rows(self, ids: Integers) -> pyarrow.Table:
         """The rows of some ids, in their order."""

@@ -39,6 +39,7 @@ STORES = ("int8", "float16", "float32")
 OWN = ("word", "text", "start", "end", "vector", "group", "source", "line", "id")
 """Names that kept columns can't have."""
 
+_BLOCK = 1 << 9
 _INDEX_CACHE = 1 << 26
 _METADATA_CACHE = 1 << 25
 _INNER = re.compile(r"^Invalid (user )?input, |^lance error: |, /[^ ]*\.rs:\d+:\d+.*$", re.DOTALL)
@@ -139,6 +140,15 @@ def directions(column: Any) -> Floats:
     rows = numbers.reshape(len(chunk), chunk.type.list_size).astype(np.float32)
     found: Floats = unit(rows)
     return found
+
+
+def cosines(column: Any, vector: Floats) -> Floats:
+    """(n,) cosines of a column of vectors to a vector (dim,) of length one.
+
+    In blocks that stay in the processor's cache.
+    """
+    blocks = [column.slice(start, _BLOCK) for start in range(0, len(column), _BLOCK)]
+    return np.concatenate([np.zeros(0, np.float32), *(directions(one) @ vector for one in blocks)])
 
 
 def literal(value: str) -> str:
