@@ -8,9 +8,10 @@ Text in, the vectors of all its tokens (or words) out, tokenising included, on t
 with the same threads, each in a process of its own, in turn: in one process, the threads of some
 engines go on spinning after their turn. Peers get texts sorted by length and, each, the batch size
 that is best for it on a part of the text. Ratios are against the fastest peer, and against the
-fastest in float32. The memory is the peak of a fresh process that does the same work once. With --data, whose wsd/ is
-CoarseWSD-20, the words' senses are told apart by the vectors of every system as `polyseme eval wsd`
-does it, on up to 300 sentences of a word and split, and drawn against the rate.
+fastest in float32. The memory is the peak of a fresh process that does the same work once. With
+--data, whose wsd/ is CoarseWSD-20, the words' senses are told apart by the vectors of every system
+as `polyseme eval wsd` does it, on up to 300 sentences of a word and split, and drawn against the
+rate.
 """
 
 from __future__ import annotations

@@ -149,8 +149,8 @@ def test_unknown_and_unmet_options_are_errors(default: Contextualizer) -> None:
         default.contextualize("a", batch_tokens=0)
     with pytest.raises(ValueError, match=r"layer is 4: this model has layers 0 \(static\) to 2"):
         default.contextualize("a", layer=4)
-    with pytest.raises(ValueError, match="dtype is 'int8'"):
-        polyseme.load(dtype="int8")
+    with pytest.raises(ValueError, match="dtype is 'int4'"):
+        polyseme.load(dtype="int4")
     with pytest.raises(ValueError, match="device is 'tpu'"):
         polyseme.load(device="tpu")
     with pytest.raises(ValueError, match="backend is 'jax'"):

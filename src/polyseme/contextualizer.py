@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from polyseme.attention import unit
 from polyseme.checkpoints import Checkpoint, Stored
-from polyseme.embedded import EmbeddedText, EmbeddedTexts
+from polyseme.embedded import EmbeddedText, EmbeddedTexts, joined
 from polyseme.encoder import EncoderConfig, encode, encode_layers
 from polyseme.execution import Place, on_host, prepare
 from polyseme.execution.threads import processors
@@ -29,9 +29,9 @@ from polyseme.execution.together import Together
 from polyseme.hub import push
 from polyseme.inputs import Text, as_list, batches, checked, is_stream, size_of
 from polyseme.packed import Packed, mean_of_ranges, offsets_of, take
-from polyseme.parameter_free import ParameterFree, contextualize_packed, log_prior
+from polyseme.parameter_free import ParameterFree, contextualize_packed, prior_of
 from polyseme.progress import progress_bar
-from polyseme.sequences import Sequences, sentence_rows, sequences_of
+from polyseme.sequences import Sequences, pooled, sentence_rows, sequences_of
 from polyseme.text import Phrases, TokenizedTexts, Tokenizer
 from polyseme.vectors import WordVectors
 
@@ -216,7 +216,7 @@ class Contextualizer:
             return chain.from_iterable(stream)
         listed = as_list(texts)
         parts = list(self._each(embed, listed, len(listed), progress, options))
-        return _joined(parts or [embed([])])
+        return joined(parts or [embed([])])
 
     def encode(
         self,
@@ -321,7 +321,7 @@ class Contextualizer:
         if frequency != "model":
             parameters.pop("embeddings.log_prior", None)
             if frequency is not None:
-                parameters["embeddings.log_prior"] = self._log_prior(frequency)
+                parameters["embeddings.log_prior"] = prior_of(self.word_vectors, frequency)
         if center:
             parameters["embeddings.center"] = parameters["embeddings.tokens"].mean(axis=0)
         return self._without_layers(
@@ -491,7 +491,7 @@ class Contextualizer:
         if not self.config.layers:
             vectors = self.vectors_of(tokens, batch_tokens=batch_tokens)[tokens.known]
             counts = np.diff(np.append(0, np.cumsum(tokens.known))[tokens.word_offsets])
-            return _pooled(vectors, offsets_of(counts), "mean")
+            return pooled(vectors, offsets_of(counts), "mean")
         with self._no_gradients():
             sequences = self.sequences(tokens)
             (states,) = self.states(sequences, (self.layers,), batch_tokens)
@@ -502,7 +502,7 @@ class Contextualizer:
                 tokens.token_offsets,
             )
             gathered = on_host(take(states, rows.values))
-        return _pooled(gathered, rows.offsets, self.checkpoint.sentence.pooling)
+        return pooled(gathered, rows.offsets, self.checkpoint.sentence.pooling)
 
     def _static_words(self, tokens: TokenizedTexts) -> Packed:
         """Static vectors: the mean of a word's rows in the table; zero if it has none."""
@@ -578,25 +578,6 @@ class Contextualizer:
         where = replace(self.place, dtype=self.place.dtype.replace("int8", "float32"))
         return Contextualizer(checkpoint, self.tokenizer, where, word_vectors=self.word_vectors)
 
-    def _log_prior(self, frequency: str) -> Floats:
-        vectors = self.word_vectors
-        if vectors is None:
-            raise ValueError(
-                f"frequency is {frequency!r}: only models over word vectors have it; use 'model'"
-            )
-        words = len(vectors.words)
-        if frequency == "rank":
-            counts = 1 / np.arange(1, words + 1)
-        elif frequency != "counts":
-            raise ValueError(f"frequency is {frequency!r}: use 'model', 'rank', 'counts' or None")
-        elif vectors.counts is None:
-            raise ValueError("frequency is 'counts', but these word vectors come without counts")
-        else:
-            counts = vectors.counts.astype(np.float64)
-        probabilities = np.zeros(len(vectors.table))
-        probabilities[:words] = counts / counts.sum()
-        return log_prior(probabilities)
-
     def _no_gradients(self) -> AbstractContextManager[Any]:
         if self.place.backend == "numpy":
             return nullcontext()
@@ -621,35 +602,6 @@ def _part(embedded: Result, start: int, stop: int) -> Result:
     if isinstance(embedded, EmbeddedTexts):
         return embedded.part(start, stop)
     return embedded[start:stop].copy()
-
-
-def _joined(parts: list[EmbeddedTexts]) -> EmbeddedTexts:
-    if len(parts) == 1:
-        return parts[0]
-    return EmbeddedTexts(
-        [text for part in parts for text in part.texts],
-        offsets_of(np.concatenate([np.diff(part.offsets) for part in parts])),
-        np.concatenate([part.spans for part in parts]),
-        np.concatenate([part.vectors for part in parts]),
-        np.concatenate([part.known for part in parts]),
-    )
-
-
-def _pooled(states: Floats, offsets: npt.NDArray[np.int64], pooling: str) -> Floats:
-    """One vector a text of its rows; zero where it has none."""
-    lengths = np.diff(offsets)
-    pooled = np.zeros((len(lengths), states.shape[1]), dtype=np.float32)
-    filled = np.flatnonzero(lengths)
-    if not len(filled):
-        return pooled
-    starts = offsets[:-1][filled]
-    if pooling == "cls":
-        pooled[filled] = states[starts]
-    elif pooling == "max":
-        pooled[filled] = np.maximum.reduceat(states, starts, axis=0)
-    else:
-        pooled[filled] = np.add.reduceat(states, starts, axis=0) / lengths[filled, None]
-    return pooled
 
 
 def _positive(name: str, value: int) -> int:

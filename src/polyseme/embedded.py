@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from polyseme.packed import Offsets
+from polyseme.packed import Offsets, offsets_of
 
 if TYPE_CHECKING:
     import pyarrow
@@ -230,6 +230,19 @@ class EmbeddedTexts(Sequence[EmbeddedText]):
     def __repr__(self) -> str:
         words, dim = self.vectors.shape
         return f"EmbeddedTexts({len(self)} texts, {words} words x {dim})"
+
+
+def joined(parts: Sequence[EmbeddedTexts]) -> EmbeddedTexts:
+    """The texts of several as one."""
+    if len(parts) == 1:
+        return parts[0]
+    return EmbeddedTexts(
+        [text for part in parts for text in part.texts],
+        offsets_of(np.concatenate([np.diff(part.offsets) for part in parts])),
+        np.concatenate([part.spans for part in parts]),
+        np.concatenate([part.vectors for part in parts]),
+        np.concatenate([part.known for part in parts]),
+    )
 
 
 def _vector_array(pa: Any, vectors: Floats) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,9 @@ from array_api_compat import array_namespace, is_torch_array
 from polyseme.attention import self_attend_unchecked
 from polyseme.execution.threads import side_by_side
 from polyseme.packed import Packed, by_length, index_of, rows_of, take
+
+if TYPE_CHECKING:
+    from polyseme.vectors import WordVectors
 
 Array = Any
 Integers = npt.NDArray[np.int64]
@@ -66,6 +69,34 @@ def log_prior(
         [0.0, -0.69, -3.93]
     """
     return np.log(smoothing / (smoothing + probabilities)).astype(np.float32)
+
+
+def prior_of(vectors: WordVectors | None, frequency: str) -> npt.NDArray[np.float32]:
+    """``log_prior`` of every row of a table of word vectors.
+
+    Args:
+        vectors: with their words, the most frequent first.
+        frequency: "rank" by Zipf's law, "counts" as the file has them.
+
+    Raises:
+        ValueError: another frequency, or vectors that don't have it.
+    """
+    if vectors is None:
+        raise ValueError(
+            f"frequency is {frequency!r}: only models over word vectors have it; use 'model'"
+        )
+    words = len(vectors.words)
+    if frequency == "rank":
+        counts = 1 / np.arange(1, words + 1)
+    elif frequency != "counts":
+        raise ValueError(f"frequency is {frequency!r}: use 'model', 'rank', 'counts' or None")
+    elif vectors.counts is None:
+        raise ValueError("frequency is 'counts', but these word vectors come without counts")
+    else:
+        counts = vectors.counts.astype(np.float64)
+    probabilities = np.zeros(len(vectors.table))
+    probabilities[:words] = counts / counts.sum()
+    return log_prior(probabilities)
 
 
 def contextualize_packed(

@@ -16,6 +16,7 @@ from polyseme.packed import Offsets, Packed, offsets_of, ragged_ranges
 from polyseme.text import TokenizedTexts, windows
 
 Integers = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -91,3 +92,20 @@ def sentence_rows(sequences: Sequences, prefix: int, suffix: int, offsets: Offse
         rows[bounds[1:] - suffix + i] = ends - suffix + i
     rows[ragged_ranges(bounds[:-1] + prefix, lengths)] = sequences.token_rows
     return Packed(rows, bounds)
+
+
+def pooled(states: Floats, offsets: Offsets, pooling: str) -> Floats:
+    """One vector a text of its rows; zero where it has none."""
+    lengths = np.diff(offsets)
+    found = np.zeros((len(lengths), states.shape[1]), dtype=np.float32)
+    filled = np.flatnonzero(lengths)
+    if not len(filled):
+        return found
+    starts = offsets[:-1][filled]
+    if pooling == "cls":
+        found[filled] = states[starts]
+    elif pooling == "max":
+        found[filled] = np.maximum.reduceat(states, starts, axis=0)
+    else:
+        found[filled] = np.add.reduceat(states, starts, axis=0) / lengths[filled, None]
+    return found
