@@ -48,7 +48,9 @@ def served(options: list[str], threads: int | None) -> Iterator[tuple[int, int]]
         if " on http://" not in line:
             raise SystemExit(line + process.stderr.read())
         port = int(line.rsplit(":", 1)[1])
-        Load(port, [b"GET /ready HTTP/1.1\r\nhost: localhost\r\n\r\n"]).closed(1, 0.1)
+        ready = Load(port, process.pid, [b"GET /ready HTTP/1.1\r\nhost: localhost\r\n\r\n"])
+        while not ready.closed(1, 0.1).statuses[200]:
+            pass
         yield port, process.pid
     finally:
         process.terminate()
@@ -74,6 +76,7 @@ class Found:
     """What became of the requests."""
 
     seconds: float = 0.0
+    work: float = 0.0  # processor seconds of the server
     latencies: list[float] = field(default_factory=list)
     statuses: Counter[int] = field(default_factory=Counter)
     unsent: int = 0
@@ -129,21 +132,29 @@ class Connection:
 class Load:
     """Requests to one server, in turn."""
 
-    def __init__(self, port: int, made: list[bytes]) -> None:
+    def __init__(self, port: int, pid: int, made: list[bytes]) -> None:
         self._port = port
+        self._pid = pid
         self._requests = cycle(made)
         self._buffer = memoryview(bytearray(1 << 20))
 
     def closed(self, clients: int, seconds: float) -> Found:
-        """Clients that each ask, wait for the answer, and ask again."""
-        found = Found()
+        """Clients that each ask, wait for the answer, and ask again.
+
+        They are counted after a fifth of the time and an answer for each of them, and stay the
+        same: the server would be busy with what others had asked and left.
+        """
+        before, found = Found(), Found()
         with selectors.DefaultSelector() as selector:
             for _ in range(clients):
                 self._connected(selector).ask(next(self._requests))
-            begun = time.perf_counter()
+            least = time.perf_counter() + seconds / 5
+            while time.perf_counter() < least or before.statuses.total() < clients:
+                self._again(selector, before)
+            begun, worked = time.perf_counter(), worked_by(self._pid)
             while time.perf_counter() < begun + seconds:
-                for connection in self._answered(selector, found):
-                    connection.ask(next(self._requests))
+                self._again(selector, found)
+            found.work = worked_by(self._pid) - worked
             return self._ended(selector, found, begun)
 
     def open(self, rate: float, seconds: float, clients: int) -> Found:
@@ -166,6 +177,10 @@ class Load:
                     selector.unregister(old.socket)
                     old.socket.close()
             return self._ended(selector, found, begun)
+
+    def _again(self, selector: selectors.BaseSelector, found: Found) -> None:
+        for connection in self._answered(selector, found):
+            connection.ask(next(self._requests))
 
     def _connected(self, selector: selectors.BaseSelector) -> Connection:
         connection = Connection(self._port)
@@ -216,13 +231,11 @@ def megabytes(pid: int) -> float:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-def latency(port: int, texts: list[str], given: argparse.Namespace) -> None:
+def latency(port: int, pid: int, texts: list[str], given: argparse.Namespace) -> None:
     """One client that asks for one sentence at a time."""
     print("one client, one sentence    p50 ms  p99 ms")
     for form in FORMS:
-        load = Load(port, requests(texts, 1, form))
-        load.closed(1, given.seconds / 5)
-        found = load.closed(1, given.seconds)
+        found = Load(port, pid, requests(texts, 1, form)).closed(1, given.seconds)
         print(f"{form:26}{found.ms(50):8.2f}{found.ms(99):8.2f}", flush=True)
 
 
@@ -236,11 +249,8 @@ def throughput(port: int, pid: int, texts: list[str], given: argparse.Namespace)
             rounds = []
             for _ in range(given.rounds):
                 alone, own = other.submit(in_process, texts, given.seconds / 2).result()
-                load = Load(port, requests(texts, size, form))
-                load.closed(64, given.seconds / 5)
-                before = worked_by(pid)
-                found = load.closed(64, given.seconds)
-                served_work = (worked_by(pid) - before) / max(1, found.statuses[200] * size)
+                found = Load(port, pid, requests(texts, size, form)).closed(64, given.seconds)
+                served_work = found.work / max(1, found.statuses[200] * size)
                 rate = found.rate() * size
                 rounds.append((rate / alone, rate, alone, found, served_work, own))
             ordered = sorted(rounds, key=lambda row: row[0])
@@ -256,8 +266,7 @@ def throughput(port: int, pid: int, texts: list[str], given: argparse.Namespace)
 def overload(port: int, pid: int, texts: list[str], given: argparse.Namespace) -> None:
     """Requests that come twice as fast as they can be answered."""
     print("\ntwice the load that it can bear, 8 sentences each, Arrow")
-    load = Load(port, requests(texts, 8, "Arrow"))
-    load.closed(64, given.seconds)
+    load = Load(port, pid, requests(texts, 8, "Arrow"))
     can = load.closed(64, given.seconds).rate()
     before = megabytes(pid)
     found = load.open(2 * can, 2 * given.seconds, 900)
@@ -284,7 +293,7 @@ def main() -> None:
     texts = sentences(1024)
     with served(given.options, given.threads) as (port, pid):
         if given.only in (None, "latency"):
-            latency(port, texts, given)
+            latency(port, pid, texts, given)
         if given.only in (None, "throughput"):
             throughput(port, pid, texts, given)
         if given.only in (None, "overload"):
