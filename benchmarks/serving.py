@@ -37,11 +37,10 @@ FORMS = {
 
 
 @contextmanager
-def served(options: list[str], threads: int | None) -> Iterator[tuple[int, int]]:
+def served(options: list[str]) -> Iterator[tuple[int, int]]:
     """The port and the process id of a server."""
-    environment = os.environ | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
     command = [sys.executable, "-m", "polyseme", "serve", "--port", "0", *options]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stderr is not None
         line = process.stderr.readline()
@@ -287,11 +286,14 @@ def main() -> None:
     parser.add_argument("--only", choices=("latency", "throughput", "overload"))
     parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement")
     parser.add_argument("--rounds", type=int, default=3, help="the median is printed")
-    parser.add_argument("--threads", type=int, help="that the server computes with")
+    parser.add_argument("--threads", type=int, help="that either side computes with")
     parser.add_argument("options", nargs="*", help="for polyseme serve, after --")
     given = parser.parse_args()
     texts = sentences(1024)
-    with served(given.options, given.threads) as (port, pid):
+    if given.threads:
+        # Of the processes that are started from here: the server, and the other side.
+        os.environ["OMP_NUM_THREADS"] = str(given.threads)
+    with served(given.options) as (port, pid):
         if given.only in (None, "latency"):
             latency(port, pid, texts, given)
         if given.only in (None, "throughput"):
