@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -312,6 +311,8 @@ def test_as_many_senses_as_there_are_lumps() -> None:
 
 @given(st.integers(0, 1200), st.integers(0, 5))
 def test_cosines_in_blocks_are_those_of_all_at_once(number: int, seed: int) -> None:
+    import pyarrow as pa
+
     draw = np.random.default_rng(seed)
     numbers = draw.integers(-127, 128, size=(number, 16)).astype(np.int8)
     vector = unit(draw.normal(size=16).astype(np.float32))

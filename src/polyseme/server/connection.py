@@ -50,7 +50,7 @@ class Connection(HttpToolsProtocol):
         self._in_head = False
         self._head_bytes = 0
         self._stop_timer()
-        told = {"abort": self.transport.abort, "lost": self._lost}
+        told: dict[object, object] = {"abort": self.transport.abort, "lost": self._lost}
         self.scope["extensions"] = {"polyseme": told}
         super().on_headers_complete()
 
