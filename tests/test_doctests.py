@@ -16,7 +16,16 @@ MODULES = sorted(
     if module.name != "polyseme.__main__"
 )
 NEEDED = {
-    "torch": ("torch_cpu", "torch_eager", "distil", "learner", "loop", "losses", "task"),
+    "torch": (
+        "torch_cpu",
+        "torch_eager",
+        "torch_int8",
+        "distil",
+        "learner",
+        "loop",
+        "losses",
+        "task",
+    ),
     "spacy": ("spacy",),
     "onnx": ("onnx_export",),
     "sklearn": ("sklearn", "estimators", "reports"),

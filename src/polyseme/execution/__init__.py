@@ -59,6 +59,10 @@ def place(*, device: str, dtype: str, backend: str, layers: int) -> Place:
     dtype = "float32" if dtype == "auto" else dtype
     if dtype not in _TORCH_DTYPES:
         raise ValueError(f"dtype is {dtype!r}: use one of 'auto', {', '.join(_TORCH_DTYPES)}")
+    if dtype == "int8" and layers == 0:
+        raise ValueError("dtype is 'int8', which is for models with layers: use 'auto'")
+    if dtype == "int8" and kind not in ("auto", "cpu"):
+        raise ValueError(f"dtype 'int8' runs on device 'cpu', not on {device!r}: use 'bfloat16'")
     has_torch = find_spec("torch") is not None
     needs_torch = kind in ("cuda", "mps") or dtype not in _NUMPY_DTYPES or backend == "torch"
     if backend == "numpy" and needs_torch:
@@ -69,10 +73,6 @@ def place(*, device: str, dtype: str, backend: str, layers: int) -> Place:
     if needs_torch and not has_torch:
         asked = f"device {device!r}, dtype {dtype!r}, backend {backend!r}"
         raise ImportError(f'{asked} needs torch: pip install "polyseme[torch]"')
-    if dtype == "int8" and layers == 0:
-        raise ValueError("dtype is 'int8', which is for models with layers: use 'auto'")
-    if dtype == "int8" and kind not in ("auto", "cpu"):
-        raise ValueError(f"dtype 'int8' runs on device 'cpu', not on {device!r}: use 'bfloat16'")
     if not needs_torch and (backend == "numpy" or layers == 0 or not has_torch):
         return Place("numpy", "cpu", dtype)
     import torch
