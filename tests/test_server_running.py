@@ -199,29 +199,6 @@ def test_who_waits_too_long_is_told_and_not_computed(
         assert ask(url, "/health")[0] == 200
 
 
-def test_what_nobody_waits_for_any_more_is_not_computed(
-    model: Contextualizer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    body = json.dumps({"texts": ["pie"]}).encode()
-    head = b"POST /contextualize HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n"
-    head += b"content-type: application/json\r\n\r\n"
-    with running(model) as url:
-        slow = Slow(monkeypatch, 1.0)
-        parts = urlsplit(url)
-        with ThreadPoolExecutor(1) as clients:
-            first = clients.submit(ask, url, body={"texts": ["apple"]})
-            assert slow.at_work.wait(20)
-            for _ in range(8):
-                with socket.create_connection((parts.hostname, parts.port)) as connection:
-                    connection.sendall(head % len(body) + body)
-            assert first.result()[0] == 200
-        assert ask(url, body={"texts": ["apple"]})[0] == 200
-        assert slow.computed == 2
-        metrics = raw(url, METRICS)
-    assert b'polyseme_requests_total{route="/contextualize",status="499"} 8.0' in metrics
-    assert b"accepted_requests 0.0" in metrics
-
-
 def test_a_body_that_does_not_come_is_given_up(model: Contextualizer) -> None:
     head = b"POST /contextualize HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n"
     head += b"content-type: application/json\r\ncontent-length: 50\r\n\r\n"

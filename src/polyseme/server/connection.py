@@ -2,14 +2,12 @@
 
 uvicorn's quick protocol collects a head for as long as it comes, so that one client could fill the
 memory, and a thousand silent ones could take all connections. What comes after the head is the
-concern of ``guard.py``, which is given the means to cut off a reader who does not read, and is told
-when the connection is lost.
+concern of ``guard.py``, which is given the means to cut off a reader who does not read.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -26,7 +24,6 @@ class Connection(HttpToolsProtocol):
         self._in_head = True
         self._head_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._lost: set[Callable[[], None]] = set()
         self._start_timer()
 
     def data_received(self, data: bytes) -> None:
@@ -42,16 +39,11 @@ class Connection(HttpToolsProtocol):
         self._start_timer()
 
     def on_headers_complete(self) -> None:
-        """Pass the request on.
-
-        ``abort`` in its scope drops the connection with all that is unsent; what is in ``lost``
-        there is called when the connection is lost.
-        """
+        """Pass the request on; ``abort`` in its scope drops the connection with all unsent."""
         self._in_head = False
         self._head_bytes = 0
         self._stop_timer()
-        told: dict[object, object] = {"abort": self.transport.abort, "lost": self._lost}
-        self.scope["extensions"] = {"polyseme": told}
+        self.scope["extensions"] = {"polyseme": {"abort": self.transport.abort}}
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -60,11 +52,9 @@ class Connection(HttpToolsProtocol):
         super().on_message_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the time, and tell those who work for this connection."""
+        """Forget the time."""
         self._stop_timer()
         super().connection_lost(exc)
-        for tell in tuple(self._lost):
-            tell()
 
     def _start_timer(self) -> None:
         if self._timer is None:

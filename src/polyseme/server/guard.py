@@ -15,10 +15,8 @@ import time
 import traceback
 from base64 import b64decode
 from binascii import Error as NotBase64
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import anyio
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -32,9 +30,6 @@ OPEN = frozenset({"/health", "/ready"})
 _log = logging.getLogger("polyseme.server")
 
 _DIGITS = 18
-
-# The status of a request whose client left before the answer, in metrics and log, as nginx has it.
-_GONE = 499
 
 # What a connection holds of an answer without waiting for its reader.
 _SMALL = 1 << 16
@@ -74,19 +69,13 @@ class Guard:
             return
         began = time.perf_counter()
         answer = _Answer(send)
-        connection = scope.get("extensions", {}).get("polyseme", {})
         try:
-            with (
-                anyio.move_on_after(self._settings.timeout) as limit,
-                _while_there(connection, limit),
-            ):
+            with anyio.move_on_after(self._settings.timeout) as time_limit:
                 await self._admitted(scope, receive, answer)
-            if limit.cancelled_caught and answer.status:
+            if time_limit.cancelled_caught and answer.status:
                 # Its reader is too slow; what is unsent would lie in memory for as long.
-                connection.get("abort", lambda: None)()
-            elif limit.cancelled_caught and time.perf_counter() < began + self._settings.timeout:
-                answer.status = _GONE
-            elif limit.cancelled_caught:
+                scope.get("extensions", {}).get("polyseme", {}).get("abort", lambda: None)()
+            elif time_limit.cancelled_caught:
                 error = too_slow(self._settings.timeout, computing=answer.has_body)
                 await error.response()(scope, receive, answer)
         except RequestError as error:
@@ -158,17 +147,6 @@ class Guard:
             parts.append(part)
             if not message.get("more_body", False):
                 return b"".join(parts)
-
-
-@contextmanager
-def _while_there(connection: dict[str, Any], limit: anyio.CancelScope) -> Iterator[None]:
-    """End what is done for a connection when it is lost: nobody is left to read the answer."""
-    lost: set[Callable[[], None]] = connection.get("lost", set())
-    lost.add(limit.cancel)
-    try:
-        yield
-    finally:
-        lost.discard(limit.cancel)
 
 
 def check_key(authorization: bytes, key: bytes) -> None:
