@@ -470,7 +470,7 @@ def compare(folder: Path, texts: list[str], options: argparse.Namespace) -> None
     home = rows.get(REFERENCE, {}).get("rate", float("nan"))
     print(f"{len(texts):,} sentences, {tokens:,} tokens, {THREADS} threads, median of", end=" ")
     print(f"{options.rounds}; x: against the fastest peer, x f32: in float32; x ST: {REFERENCE}")
-    heads = (
+    heads = [
         "batch",
         "tokens/s",
         "sent./s",
@@ -481,17 +481,13 @@ def compare(folder: Path, texts: list[str], options: argparse.Namespace) -> None
         "least cos",
         "mean cos",
         "senses",
-    )
+    ]
     print(f"{'':32}" + "".join(f"{head:>11}" for head in heads))
     for name, row in rows.items():
         rate = row["rate"]
         cells = [f"{sizes[name] or ''}", f"{rate:,.0f}", f"{rate * len(texts) / tokens:,.0f}"]
-        cells += [
-            f"{rate / fastest:.2f}",
-            f"{rate / exact:.2f}",
-            f"{rate / home:.2f}",
-            f"{row['memory']:,.0f}",
-        ]
+        cells += [f"{rate / other:.2f}" for other in (fastest, exact, home)]
+        cells += [f"{row['memory']:,.0f}"]
         cells += [f"{row[key]:.5f}" if key in row else "" for key in ("least", "mean", "senses")]
         print(f"{name:32}" + "".join(f"{cell:>11}" for cell in cells))
     if options.plot:

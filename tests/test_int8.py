@@ -9,15 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+pytest.importorskip("torch", reason="8-bit products are torch's")
+
+import torch
+
 import polyseme
 from polyseme.encoder import encode
-from polyseme.execution import Place, on_host, prepare
+from polyseme.execution import Place, on_host, prepare, torch_int8
 
 from .test_encoder import KINDS, config_of, ids_of, random_parameters
 from .test_execution import INT8, factors_for
-
-torch = pytest.importorskip("torch", reason="8-bit products are torch's")
-torch_int8 = pytest.importorskip("polyseme.execution.torch_int8")
 
 TEXTS = ["An apple a day keeps the doctor away.", "", "Apple just launched a new iPhone", "a"]
 

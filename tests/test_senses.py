@@ -20,7 +20,7 @@ import polyseme
 from polyseme.attention import unit
 from polyseme.contextualizer import Contextualizer
 from polyseme.senses import SenseIndex, build_index
-from polyseme.senses.arranging import GROUP, groups_of, stretches
+from polyseme.senses.arranging import groups_of, stretches
 from polyseme.senses.clustering import centroids_of, nearest_to
 from polyseme.senses.marks import marks_of
 from polyseme.senses.tables import checked_where, cosines, directions, fixed
@@ -327,7 +327,7 @@ def test_groups_are_whole_small_and_of_what_is_similar() -> None:
     vectors = unit(draw.normal(size=(1000, 16)).astype(np.float32))
     groups = groups_of(vectors)
     assert sorted(np.concatenate(groups).tolist()) == list(range(1000))
-    assert all(GROUP // 2 <= len(group) <= GROUP for group in groups)
+    assert all(32 <= len(group) <= 64 for group in groups)
     within = np.mean([float((vectors[g] @ vectors[g].T).mean()) for g in groups])
     assert within > float((vectors @ vectors.T).mean()) + 0.1
     assert [len(group) for group in groups_of(np.repeat(vectors[:1], 200, axis=0))]

@@ -40,11 +40,9 @@ def calibrated(
     from polyseme.execution import torch_int8
 
     config = checkpoint.config
-    given: list[Text] = list(texts or ())
-    if texts is None:
-        given += _TEXTS.read_text(encoding="utf-8").splitlines()
+    given = _TEXTS.read_text(encoding="utf-8").splitlines() if texts is None else texts
     token_ids = sequences_of(
-        tokenizer(given),
+        tokenizer(list(given)),
         prefix=tokenizer.prefix,
         suffix=tokenizer.suffix,
         max_tokens=config.max_tokens,

@@ -574,8 +574,9 @@ class Contextualizer:
             parameter_free=settings,
             sentence=replace(self.checkpoint.sentence, pooling="mean", unsupported=None),
         )
-        # What int8 is for is in the layers.
-        where = replace(self.place, dtype=self.place.dtype.replace("int8", "float32"))
+        where = self.place
+        if where.dtype == "int8":  # which is for products in layers
+            where = replace(where, dtype="float32")
         return Contextualizer(checkpoint, self.tokenizer, where, word_vectors=self.word_vectors)
 
     def _no_gradients(self) -> AbstractContextManager[Any]:

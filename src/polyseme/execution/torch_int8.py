@@ -62,12 +62,8 @@ class Rounding:
 
 def operations(parameters: Mapping[str, Tensor], config: EncoderConfig) -> Operations:
     """Primitives over float32 parameters on the CPU, ``factors_of`` among them, for inference."""
-    inside = ("query", "key", "value", "output", "up", "gate", "down")
-    outside = {
-        name: tensor
-        for name, tensor in parameters.items()
-        if not (name.endswith(".weight") and name.split(".")[-2] in inside)
-    }
+    inside = {f"{name}.weight" for names in joined_maps(config) for name in names}
+    outside = {name: tensor for name, tensor in parameters.items() if name not in inside}
     plain = torch_cpu.operations(outside, replace(config, layers=0))
     roundings = {
         name: _rounding(name, parameters[factors_name(name)], config)
