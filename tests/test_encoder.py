@@ -162,17 +162,30 @@ def test_numpy_and_torch_run_the_same_encoder(kind: str) -> None:
         np.testing.assert_allclose(theirs.numpy(), ours, rtol=0, atol=1e-11)
 
 
-@given(lengths=st.lists(st.integers(0, 30), max_size=20), batch_tokens=st.integers(1, 100))
+@given(
+    lengths=st.lists(st.integers(0, 30), max_size=20),
+    batch_tokens=st.integers(1, 100),
+    workers=st.integers(1, 3),
+)
 @settings(max_examples=60)
 def test_steps_hold_every_text_once_and_are_no_larger_than_asked(
-    lengths: list[int], batch_tokens: int
+    lengths: list[int], batch_tokens: int, workers: int
 ) -> None:
     array = np.asarray(lengths, dtype=np.int64)
-    cut = [texts.tolist() for texts in steps(array, batch_tokens)]
+    cut = [texts.tolist() for texts in steps(array, batch_tokens, workers)]
     assert sorted(i for texts in cut for i in texts) == [i for i, n in enumerate(lengths) if n]
     for texts in cut:
         assert texts
         assert len(texts) == 1 or array[texts].sum() <= batch_tokens
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_steps_are_even_and_as_many_for_every_worker(workers: int) -> None:
+    lengths = np.random.default_rng(0).integers(3, 60, size=600)
+    sizes = [int(lengths[texts].sum()) for texts in steps(lengths, 2048, workers)]
+    assert len(sizes) % workers == 0
+    assert max(sizes) - min(sizes) < 2 * 60
+    assert max(sizes) > 2048 - 2048 * workers // len(sizes) - 60
 
 
 def test_rotary_states_depend_on_distances_only() -> None:

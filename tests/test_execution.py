@@ -68,7 +68,20 @@ def without_packed_linear(where: Place) -> Iterator[None]:
             from polyseme.execution import torch_cpu, torch_int8
 
             patch.setattr(torch_cpu, "has_packed_linear", lambda dtype: False)
+            patch.setattr(torch_cpu, "has_products", lambda heads, head_dim: False)
             patch.setattr(torch_int8, "has_integer_linear", lambda: False)
+        yield
+
+
+@contextmanager
+def steps_side_by_side(where: Place) -> Iterator[None]:
+    """As with so many texts that every thread has steps of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(numpy_blocks, "LEAST_TOKENS", 8)
+        if where.backend == "torch":
+            from polyseme.execution import torch_cpu
+
+            patch.setattr(torch_cpu, "LEAST_TOKENS", 8)
         yield
 
 
@@ -181,7 +194,7 @@ def test_batches_do_not_matter_at_the_sizes_of_real_models(
     config = config_of(kind, width=width, inner=inner, heads=heads, layers=1)
     lengths = [*lengths, 13]
     order = data.draw(st.permutations([*range(len(lengths)), *range(len(lengths))]))
-    with threads_of_torch(where, threads):
+    with threads_of_torch(where, threads), steps_side_by_side(where):
         check_that_batches_do_not_matter(
             where, config, lengths, order=order, batch_tokens=batch_tokens
         )
@@ -417,17 +430,21 @@ def test_activations_agree_with_the_plain_ones(where: Place, activation: Any, pa
     assert (np.abs(found - expected) <= allowed + (2.0**-24 if "16" in where.dtype else 0)).all()
 
 
+@pytest.mark.parametrize("head_dim", [5, 16])
 @pytest.mark.parametrize("heads", [1, 3])
-@pytest.mark.parametrize("n", [1, 7, 33])
+@pytest.mark.parametrize("n", [1, 7, 33, 130])
 @every_place
-def test_attention_agrees_with_the_plain_one(where: Place, n: int, heads: int) -> None:
+def test_attention_agrees_with_the_plain_one(
+    where: Place, n: int, heads: int, head_dim: int
+) -> None:
     needs(where)
     config = config_of("post-norm", layers=1)
     parameters, fast = prepare(random_parameters(config), config, where)
     plain = exact_operations(where, parameters, config)
     random = np.random.default_rng(n)
     query, key, value = (
-        as_arrays(where, random.normal(size=(2, n, heads * 5)).astype(np.float32)) for _ in range(3)
+        as_arrays(where, random.normal(size=(2, n, heads * head_dim)).astype(np.float32))
+        for _ in range(3)
     )
     index = np.arange(n)
     near = np.abs(index[:, None] - index) <= 3
@@ -441,7 +458,7 @@ def test_attention_agrees_with_the_plain_one(where: Place, n: int, heads: int) -
             exact["bias"], ours["bias"] = wide(bias), bias
         found = wide(fast.attend(query, key, value, heads=heads, **ours))
         expected = plain.attend(wide(query), wide(key), wide(value), heads=heads, **exact)
-        # Scores stay below 12 and a value below 4; half precision also rounds the weights.
+        # Scores stay below 12 and a value below 4; half precision also rounds scores and weights.
         allowed = 4 * (2 * 12 * 9 + 2 * n + 8) * computed(where) + 4 * 2 * EPSILON[where.dtype]
         assert np.abs(found - expected).max() <= allowed
 

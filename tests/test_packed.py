@@ -15,6 +15,7 @@ from polyseme.packed import (
     index_of,
     mean_of_ranges,
     offsets_of,
+    put,
     ragged_ranges,
     rows_of,
     take,
@@ -142,3 +143,15 @@ def test_taken_rows_are_a_copy_of_the_same_kind() -> None:
         assert np.asarray(values).tolist() == numbers.tolist()
     mask = index_of(torch.zeros(2), np.asarray([True, False]))
     assert mask.dtype == torch.bool
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+@pytest.mark.parametrize("with_gradient", [False, True])
+def test_rows_that_are_put_are_those_that_are_taken(dtype: str, with_gradient: bool) -> None:
+    torch = pytest.importorskip("torch", reason="arrays of torch")
+    new = torch.arange(6.0).reshape(3, 2).to(getattr(torch, dtype)).requires_grad_(with_gradient)
+    values = torch.zeros(5, 2, dtype=new.dtype)
+    put(values, np.asarray([4, 0, 2]), new)
+    assert torch.equal(take(values, np.asarray([4, 0, 2])), new)
+    assert values[[1, 3]].abs().sum() == 0
+    assert values.requires_grad == with_gradient

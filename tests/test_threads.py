@@ -1,7 +1,9 @@
-"""Products in one thread each, steps side by side."""
+"""Products in one thread each, steps side by side; on torch too."""
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import threading
 
 import numpy as np
@@ -84,3 +86,61 @@ def test_many_callers_at_once_leave_the_blas_as_it_was() -> None:
     for caller in callers:
         caller.join()
     assert blas_threads() == before
+
+
+def test_steps_of_torch_run_in_threads_of_one_thread_each() -> None:
+    torch = pytest.importorskip("torch", reason="steps of torch")
+    from polyseme.execution import torch_cpu
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        meet = threading.Barrier(2, timeout=20)
+
+        def step(number: int) -> tuple[int, str, int, bool]:
+            if number < 2:
+                meet.wait()
+            own = threading.current_thread().name
+            return number, own, torch.get_num_threads(), torch.is_inference_mode_enabled()
+
+        with torch.inference_mode():
+            seen = torch_cpu.side_by_side(step, list(range(5)))
+        assert [number for number, *_ in seen] == list(range(5))
+        assert len({name for _, name, *_ in seen}) == 2
+        assert {(threads, inference) for *_, threads, inference in seen} == {(1, True)}
+        assert torch.get_num_threads() == 2
+
+        in_new_thread: list[int] = []
+        thread = threading.Thread(target=lambda: in_new_thread.append(torch.get_num_threads()))
+        thread.start()
+        thread.join()
+        assert in_new_thread == [2]
+
+        def fail(number: int) -> None:
+            raise ZeroDivisionError(number)
+
+        with pytest.raises(ZeroDivisionError):
+            torch_cpu.side_by_side(fail, [0, 1, 2])
+        assert torch_cpu.side_by_side(lambda _: torch.get_num_threads(), [0]) == [2]
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a system that forks")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_process_has_threads_of_its_own() -> None:
+    torch = pytest.importorskip("torch", reason="steps of torch")
+    from polyseme.execution import torch_cpu
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        torch_cpu.side_by_side(str, [0, 1])
+        child = multiprocessing.get_context("fork").Process(
+            target=torch_cpu.side_by_side, args=(str, [0, 1])
+        )
+        child.start()
+        child.join(20)
+        assert child.exitcode == 0
+    finally:
+        torch.set_num_threads(before)

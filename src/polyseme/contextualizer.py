@@ -24,7 +24,6 @@ from polyseme.checkpoints import Checkpoint, Stored
 from polyseme.embedded import EmbeddedText, EmbeddedTexts, joined
 from polyseme.encoder import EncoderConfig, encode, encode_layers
 from polyseme.execution import Place, on_host, prepare
-from polyseme.execution.threads import processors
 from polyseme.execution.together import Together
 from polyseme.hub import push
 from polyseme.inputs import Text, as_list, batches, checked, is_stream, size_of
@@ -52,7 +51,6 @@ _CHARACTERS_OF_A_LIST = 1 << 20
 # What may be computed together with other threads' calls, and how much of it at a time.
 _CHARACTERS_OF_A_SMALL_CALL = 1 << 14
 _CHARACTERS_TOGETHER = 1 << 17
-_LEAST_TOKENS_OF_A_STEP = 256
 
 
 class Contextualizer:
@@ -471,10 +469,6 @@ class Contextualizer:
         self, sequences: Sequences, layers: Sequence[int], batch_tokens: int = 2048
     ) -> list[Array]:
         """(n_tokens, dim) states of every token after each of several layers."""
-        if self.place.backend == "numpy":
-            # A step for each processor, if they are worth it.
-            share = -(-len(sequences.token_ids.values) // processors())
-            batch_tokens = min(batch_tokens, max(_LEAST_TOKENS_OF_A_STEP, share))
         with self._one_at_a_time, self._no_gradients():
             packed = encode_layers(
                 self._arrays,

@@ -10,7 +10,7 @@ into steps, which go through the layers (``layers.py``) by primitives (``operati
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,7 +21,7 @@ from array_api_compat import device as device_of
 
 from polyseme.layers import Step
 from polyseme.operations import Activation, Array, Operations, Parameters, plain_operations
-from polyseme.packed import Offsets, Packed, rows_of, take
+from polyseme.packed import Offsets, Packed, put, rows_of, take
 
 
 @dataclass(frozen=True)
@@ -140,27 +140,37 @@ def encode_layers(
     def run(texts: npt.NDArray[np.int64]) -> list[Array]:
         step = Step(config, parameters, operations, lengths[texts], record)
         ids = token_ids.values[rows_of(token_ids.offsets, texts)]
-        return [states[: len(ids)] for states in step.run(ids, layers)]
+        found = step.run(ids, layers)
+        return [xp.astype(states[: len(ids)], table.dtype, copy=False) for states in found]
 
-    order = list(steps(lengths, batch_tokens))
-    pieces = operations.each(run, order)
-    if not pieces:
-        shape = (0, config.hidden_size)
-        nothing = xp.zeros(shape, dtype=table.dtype, device=device_of(table))
-        return [Packed(nothing, token_ids.offsets) for _ in layers]
-    if len(order) == 1 and np.array_equal(order[0], np.arange(len(lengths))):
-        return [Packed(states, token_ids.offsets) for states in pieces[0]]
-    rows = rows_of(token_ids.offsets, np.concatenate(order))
-    back = np.empty_like(rows)
-    back[rows] = np.arange(len(rows))
-    return [
-        Packed(take(xp.concat(list(of_layer), axis=0), back), token_ids.offsets)
-        for of_layer in zip(*pieces, strict=True)
-    ]
+    order = steps(lengths, batch_tokens, operations.workers(len(token_ids.values)))
+    if len(order) == 1:
+        (found,) = operations.each(run, order)
+        if not np.array_equal(order[0], np.arange(len(lengths))):
+            back = np.argsort(rows_of(token_ids.offsets, order[0]))
+            found = [take(states, back) for states in found]
+        return [Packed(states, token_ids.offsets) for states in found]
+    shape = (len(token_ids.values), config.hidden_size)
+    whole = [xp.empty(shape, dtype=table.dtype, device=device_of(table)) for _ in layers]
+
+    def run_into(texts: npt.NDArray[np.int64]) -> None:
+        rows = rows_of(token_ids.offsets, texts)
+        for of_layer, states in zip(whole, run(texts), strict=True):
+            put(of_layer, rows, states)
+
+    operations.each(run_into, order)
+    return [Packed(states, token_ids.offsets) for states in whole]
 
 
-def steps(lengths: npt.NDArray[np.int64], batch_tokens: int) -> Iterator[npt.NDArray[np.int64]]:
-    """Cut texts into steps of about ``batch_tokens`` tokens, texts of equal length together.
+def steps(
+    lengths: npt.NDArray[np.int64], batch_tokens: int, workers: int = 1
+) -> list[npt.NDArray[np.int64]]:
+    """Cut texts into even steps of at most ``batch_tokens`` tokens, texts of equal length together.
+
+    Args:
+        lengths: (texts,)
+        batch_tokens: which only a text that is longer by itself exceeds.
+        workers: among how many the steps are shared; they get the same number of them.
 
     Example:
         >>> [texts.tolist() for texts in steps(np.asarray([5, 1, 5, 0]), 6)]
@@ -169,12 +179,16 @@ def steps(lengths: npt.NDArray[np.int64], batch_tokens: int) -> Iterator[npt.NDA
     order = np.argsort(lengths, kind="stable")
     order = order[lengths[order] > 0]
     ends = np.cumsum(lengths[order])
-    start = 0
-    while start < len(order):
-        done = ends[start - 1] if start else 0
-        stop = max(start + 1, int(np.searchsorted(ends, done + batch_tokens, side="right")))
-        yield order[start:stop]
-        start = stop
+    total = int(lengths.sum())
+    rounds = -(-total // (workers * batch_tokens))
+    while True:
+        count = max(1, workers * rounds)
+        # A text belongs to the step in which its first token is.
+        cuts = np.searchsorted(ends - lengths[order], np.arange(1, count) * (total / count))
+        cut = [texts for texts in np.split(order, cuts) if len(texts)]
+        if all(len(texts) == 1 or lengths[texts].sum() <= batch_tokens for texts in cut):
+            return cut
+        rounds += 1 + rounds // 16
 
 
 def parameter_shapes(config: EncoderConfig, parameters: Parameters) -> dict[str, tuple[int, ...]]:

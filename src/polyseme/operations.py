@@ -43,6 +43,8 @@ class Operations:
             quicker than others.
         lengths: (texts,) lengths -> how many tokens each text is filled up to in attention, where
             some are quicker than others; they are masked there.
+        workers: T -> among how many the steps of T tokens are shared, as ``each`` runs so many at a
+            time.
     """
 
     linear: Callable[[Array, str], Array]
@@ -55,6 +57,7 @@ class Operations:
     each: Callable[[Callable[[Any], Any], list[Any]], list[Any]]
     rows: Callable[[int], int] = lambda rows: rows
     lengths: Callable[[Lengths], Lengths] = lambda lengths: lengths
+    workers: Callable[[int], int] = lambda tokens: 1
 
 
 def plain_operations(parameters: Parameters, config: EncoderConfig) -> Operations:

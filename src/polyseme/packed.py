@@ -211,6 +211,33 @@ def take(values: Array, rows: npt.NDArray[np.int64]) -> Array:
     return array_namespace(values).take(values, rows, axis=0)
 
 
+def put(values: Array, rows: npt.NDArray[np.int64], new: Array) -> None:
+    """Set the given rows of ``values``.
+
+    Example:
+        >>> values = np.zeros((3, 1))
+        >>> put(values, np.asarray([2, 0]), np.asarray([[5.0], [7.0]]))
+        >>> values.tolist()
+        [[7.0], [0.0], [5.0]]
+    """
+    if is_torch_array(values):
+        if values.device.type != "cpu" or new.requires_grad:
+            values.index_copy_(0, index_of(values, rows), new)
+            return
+        # By NumPy, which takes a third of the time of torch's own, and has no bfloat16.
+        values, new = (_as_integers(array) for array in (values, new))
+    values[rows] = new
+
+
+def _as_integers(values: Array) -> npt.NDArray[Any]:
+    """The bits of torch values on the CPU."""
+    import torch
+
+    kinds = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+    bits: npt.NDArray[Any] = values.view(kinds[values.dtype.itemsize]).numpy()
+    return bits
+
+
 def index_of(values: Array, rows: npt.NDArray[Any]) -> Array:
     """Row numbers or a mask as an array of the kind and device of ``values``."""
     if not is_torch_array(values):

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from polyseme.encoder import EncoderConfig
-from polyseme.execution.threads import side_by_side
+from polyseme.execution.threads import LEAST_TOKENS, processors, side_by_side
 from polyseme.operations import Activation, Operations, activate, plain_operations
 
 Floats = npt.NDArray[Any]
@@ -93,8 +93,14 @@ def operations(parameters: Mapping[str, Floats], config: EncoderConfig) -> Opera
         activated,
         plain.attend,
         side_by_side,
-        lambda rows: -(-rows // ROWS) * ROWS,
+        rows=lambda rows: -(-rows // ROWS) * ROWS,
+        workers=workers,
     )
+
+
+def workers(tokens: int) -> int:
+    """Processors, as far as there is enough for each."""
+    return max(1, min(processors(), tokens // LEAST_TOKENS))
 
 
 class _Map:

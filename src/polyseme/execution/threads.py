@@ -19,6 +19,9 @@ from typing import Any, TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+LEAST_TOKENS = 256
+"""Of the steps that are worth a thread."""
+
 
 def side_by_side(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
     """The function's results for all items, in their order.

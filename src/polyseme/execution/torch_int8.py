@@ -4,8 +4,8 @@ A map's weights are rounded with a scale for each output, its states with factor
 once, on calibration text (``factors_of``): factors found in the batch would let neighbours show in
 a text's vector. A channel of large states gets a smaller factor and larger weights, so that a few
 of them don't cost all others their precision (SmoothQuant, Xiao et al. 2023,
-https://arxiv.org/abs/2211.10438, section 4). Attention runs in bfloat16; norms, residuals and
-everything outside the layers in float32.
+https://arxiv.org/abs/2211.10438, section 4). Attention, norms and residuals are in bfloat16, what
+is outside the layers in float32.
 
 Sums of products of integers are exact, so rows cannot depend on the batch by the order in which
 they are added up. Where oneDNN's operators are missing, or overflow as they may on a processor
@@ -36,6 +36,8 @@ KEPT = 0.99998
 """Share of what comes after an activation that is rounded as it is; what is beyond is cut to this
 quantile."""
 
+_ROUNDS = 1.5 * 2.0**23
+
 _FUSED: dict[Any, tuple[str, float]] = {"gelu": ("none", -0.17), "relu": ("", 0.0)}
 """Activations that a product applies before it rounds: oneDNN's algorithm, and the least value."""
 
@@ -54,10 +56,11 @@ class Rounding:
 
     def __call__(self, states: Tensor) -> Tensor:
         """(T, d) of any float dtype as uint8."""
-        scaled = (states.float() * self.factors).clamp_(-self.zero, 255 - self.zero)
-        # By way of int8: torch's conversion to uint8 takes eight times as long.
-        signed = scaled.add_(self.zero - 128).round_().to(torch.int8)
-        return signed.view(torch.uint8).bitwise_xor_(128)
+        # Adding 1.5 * 2**23 rounds to an integer, which then stands in the last bits.
+        scaled = (states.float() * self.factors).add_(_ROUNDS + self.zero)
+        bits = scaled.clamp_(_ROUNDS, _ROUNDS + 255).view(torch.int32)
+        # By way of int8: torch's conversion to uint8 takes longer.
+        return bits.to(torch.int8).view(torch.uint8)
 
 
 def operations(parameters: Mapping[str, Tensor], config: EncoderConfig) -> Operations:
@@ -69,6 +72,7 @@ def operations(parameters: Mapping[str, Tensor], config: EncoderConfig) -> Opera
         name: _rounding(name, parameters[factors_name(name)], config)
         for name, *_ in joined_maps(config)
     }
+    torch_cpu.has_products(config.heads, config.hidden_size // config.heads)
     make = _integer_map if has_integer_linear() else _float_map
     maps = {
         names[0]: make(*torch_cpu.stacked(parameters, names), roundings[names[0]])
@@ -90,7 +94,8 @@ def operations(parameters: Mapping[str, Tensor], config: EncoderConfig) -> Opera
         return maps[name](states, activation=activation, into=into)
 
     def linear_added(states: Tensor, name: str, residual: Tensor) -> Tensor:
-        return maps[name](states, residual=residual)
+        # Residuals in bfloat16: half the bytes to move, and far finer than what is rounded.
+        return maps[name](states, residual=residual.bfloat16(), dtype=torch.bfloat16)
 
     return replace(
         plain,
@@ -157,6 +162,7 @@ def factors_of(
         linear_activated=linear_activated,
         linear_added=linear_added,
         rows=lambda rows: rows,
+        workers=lambda tokens: 1,
     )
     with torch.inference_mode():
         tokens = max(1, len(token_ids.values))
