@@ -98,6 +98,8 @@ def test_who_has_given_up_is_not_computed() -> None:
         patient = asyncio.create_task(batcher(Lengths(), ["here"]))
         await asyncio.sleep(0.01)
         impatient.cancel()
+        await asyncio.sleep(0.01)
+        assert [job.texts for job in batcher._waiting] == [["here"]], "its texts are kept"
         model.go.set()
         assert await first == [5]
         assert await patient == [4]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import socket
@@ -14,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -126,6 +127,20 @@ def raw(url: str, sent: bytes, *, then: bytes = b"", after: float = 0.0) -> byte
         return found
 
 
+def request(body: Any, path: str = "/contextualize") -> bytes:
+    """A request as it is sent, whole."""
+    content = json.dumps(body).encode()
+    head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(content)}\r\n"
+    return head.encode() + b"content-type: application/json\r\n\r\n" + content
+
+
+def await_metric(url: str, line: bytes) -> None:
+    """Ask until the metrics say it."""
+    deadline = time.monotonic() + 30
+    while line not in raw(url, METRICS):
+        assert time.monotonic() < deadline
+
+
 class Slow:
     """Makes a model take its time, and counts the texts that it computes."""
 
@@ -199,6 +214,103 @@ def test_who_waits_too_long_is_told_and_not_computed(
         assert ask(url, "/health")[0] == 200
 
 
+def test_what_nobody_waits_for_any_more_is_not_computed(
+    model: Contextualizer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "polyseme.server")
+    with running(model) as url:
+        slow = Slow(monkeypatch, 1.0)
+        parts = urlsplit(url)
+        with ThreadPoolExecutor(1) as clients:
+            first = clients.submit(ask, url, body={"texts": ["apple"]})
+            assert slow.at_work.wait(20)
+            for _ in range(8):
+                with socket.create_connection((parts.hostname, parts.port)) as connection:
+                    connection.sendall(request({"texts": ["pie"]}))
+            assert first.result()[0] == 200
+        assert ask(url, body={"texts": ["apple"]})[0] == 200
+        assert slow.computed == 2
+        metrics = raw(url, METRICS)
+    assert b'polyseme_requests_total{route="/contextualize",status="499"} 8.0' in metrics
+    assert b"accepted_requests 0.0" in metrics
+    assert caplog.text.count("POST /contextualize 499 in") == 8
+
+
+def test_requests_that_wait_in_one_connection_go_with_it(
+    model: Contextualizer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with running(model) as url:
+        slow = Slow(monkeypatch, 0.5)
+        parts = urlsplit(url)
+        with ThreadPoolExecutor(1) as clients:
+            with socket.create_connection((parts.hostname, parts.port), timeout=30) as connection:
+                # One that is answered on the connection before must not be mistaken for the next.
+                connection.sendall(request({"texts": ["day"]}))
+                assert connection.recv(1 << 16).startswith(b"HTTP/1.1 200 ")
+                slow.at_work.clear()
+                first = clients.submit(ask, url, body={"texts": ["apple"]})
+                assert slow.at_work.wait(20)
+                connection.sendall(request({"texts": ["pie"]}) * 2)
+                await_metric(url, b"accepted_requests 2.0")
+            assert first.result()[0] == 200
+        assert ask(url, body={"texts": ["apple"]})[0] == 200
+        assert slow.computed == 3
+        metrics = raw(url, METRICS)
+    assert b'polyseme_requests_total{route="/contextualize",status="200"} 3.0' in metrics
+    assert b'polyseme_requests_total{route="/contextualize",status="499"} 1.0' in metrics
+    assert b"accepted_requests 0.0" in metrics
+    assert not [told for told in caplog.records if told.levelno >= logging.WARNING]
+
+
+def test_what_waits_for_its_turn_alone_is_not_done_for_who_has_left(
+    model: Contextualizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    explained: list[str] = []
+    at_work = threading.Event()
+
+    def explain(own: Contextualizer, text: str, word: str) -> Any:
+        at_work.set()
+        explained.append(text)
+        time.sleep(0.5)
+        raise ValueError("no")
+
+    monkeypatch.setattr(Contextualizer, "explain", explain)
+    with running(model) as url:
+        parts = urlsplit(url)
+        with ThreadPoolExecutor(1) as clients:
+            first = clients.submit(ask, url, "/explain", {"text": "apple", "word": "apple"})
+            assert at_work.wait(20)
+            with socket.create_connection((parts.hostname, parts.port)) as connection:
+                connection.sendall(request({"text": "pie", "word": "pie"}, "/explain"))
+                await_metric(url, b"accepted_requests 2.0")
+            await_metric(url, b"accepted_requests 1.0")
+            assert ask(url, "/explain", {"text": "a day", "word": "day"})[0] == 422
+            assert first.result()[0] == 422
+    assert explained == ["apple", "a day"]
+
+
+def test_a_large_body_that_comes_at_once_is_no_head(model: Contextualizer) -> None:
+    whole = request({"texts": ["a" * 100_000], "encoding_format": "base64"})
+    with running(model) as url:
+        parts = urlsplit(url)
+        with socket.create_connection((parts.hostname, parts.port), timeout=30) as connection:
+            for _ in range(3):
+                connection.sendall(whole)
+                with HTTPResponse(connection) as answer:
+                    answer.begin()
+                    assert answer.status == 200
+                    assert len(json.loads(answer.read())["texts"]) == 1
+
+
+def test_an_answer_may_take_longer_than_a_head(
+    model: Contextualizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("polyseme.server.connection.MOST_SECONDS", 0.3)
+    with running(model) as url:
+        Slow(monkeypatch, 1.0)
+        assert ask(url, body={"texts": ["apple"]})[0] == 200
+
+
 def test_a_body_that_does_not_come_is_given_up(model: Contextualizer) -> None:
     head = b"POST /contextualize HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n"
     head += b"content-type: application/json\r\ncontent-length: 50\r\n\r\n"
@@ -223,23 +335,18 @@ def test_a_head_without_end_is_given_up(
 
 
 def test_a_reader_who_does_not_read_is_cut_off(model: Contextualizer) -> None:
-    body = json.dumps({"texts": ["a " * 50_000]}).encode()
-    head = b"POST /contextualize HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n"
-    head += b"content-type: application/json\r\n\r\n"
     with running(model, timeout=3.0) as url:
         parts = urlsplit(url)
         with socket.create_connection((parts.hostname, parts.port)) as connection:
-            connection.sendall(head % len(body) + body)
-            deadline = time.monotonic() + 30
-            while b"accepted_requests 1.0" not in raw(url, METRICS):
-                assert time.monotonic() < deadline
-            while b"accepted_requests 0.0" not in raw(url, METRICS):
-                assert time.monotonic() < deadline
-            found = 0
+            connection.sendall(request({"texts": ["a " * 50_000]}))
+            await_metric(url, b"accepted_requests 1.0")
+            await_metric(url, b"accepted_requests 0.0")
+            found = b""
             with suppress(ConnectionError):
                 while part := connection.recv(1 << 20):
-                    found += len(part)
-        assert found < 50_000 * 16 * 8, "the whole answer was kept for it"
+                    found += part
+    assert found.startswith(b"HTTP/1.1 200 ")
+    assert len(found) < 50_000 * 16 * 8, "the whole answer was kept for it"
 
 
 def test_nonsense_on_the_wire_does_no_harm(model: Contextualizer) -> None:

@@ -11,6 +11,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -62,7 +63,13 @@ class Batcher:
             self._busy = True
             # Not yet: requests that have come by the same round of the loop go along.
             loop.call_soon(self._next, loop)
-        result = await job.answer
+        try:
+            result = await job.answer
+        except asyncio.CancelledError:
+            # Who has given up waiting is no longer counted, so the texts must not lie here.
+            with suppress(ValueError):
+                self._waiting.remove(job)
+            raise
         if isinstance(result, Exception):
             raise result
         return result

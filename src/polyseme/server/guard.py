@@ -15,6 +15,7 @@ import time
 import traceback
 from base64 import b64decode
 from binascii import Error as NotBase64
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -30,6 +31,9 @@ OPEN = frozenset({"/health", "/ready"})
 _log = logging.getLogger("polyseme.server")
 
 _DIGITS = 18
+
+# The status of a request whose client left before the answer, in metrics and log, as nginx has it.
+_GONE = 499
 
 # What a connection holds of an answer without waiting for its reader.
 _SMALL = 1 << 16
@@ -69,13 +73,22 @@ class Guard:
             return
         began = time.perf_counter()
         answer = _Answer(send)
+        connection = scope.get("extensions", {}).get("polyseme", {})
+        lost: set[Callable[[], None]] = connection.get("lost", set())
+        limit = anyio.CancelScope(deadline=anyio.current_time() + self._settings.timeout)
+
+        def gone() -> None:
+            answer.status = answer.status or _GONE
+            limit.cancel()
+
+        lost.add(gone)
         try:
-            with anyio.move_on_after(self._settings.timeout) as time_limit:
+            with limit:
                 await self._admitted(scope, receive, answer)
-            if time_limit.cancelled_caught and answer.status:
-                # Its reader is too slow; what is unsent would lie in memory for as long.
-                scope.get("extensions", {}).get("polyseme", {}).get("abort", lambda: None)()
-            elif time_limit.cancelled_caught:
+            if limit.cancelled_caught and answer.status:
+                # Its reader is too slow, or gone; what is unsent would lie in memory for as long.
+                connection.get("abort", lambda: None)()
+            elif limit.cancelled_caught:
                 error = too_slow(self._settings.timeout, computing=answer.has_body)
                 await error.response()(scope, receive, answer)
         except RequestError as error:
@@ -88,6 +101,7 @@ class Guard:
                 failure = RequestError(500, "the server failed on this request", code="failed")
                 await failure.response()(scope, receive, answer)
         finally:
+            lost.discard(gone)
             seconds = time.perf_counter() - began
             route = _route(scope)
             self._metrics.observe_request(route, answer.status, seconds)
@@ -202,7 +216,7 @@ class _Answer:
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self.status = message["status"]
+            self.status = self.status or message["status"]
         elif len(message.get("body", b"")) > _SMALL and not message.get("more_body", False):
             # The end is sent by itself, once the rest has left this process: until then the request
             # counts as unanswered.

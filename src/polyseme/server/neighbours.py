@@ -7,14 +7,14 @@ from starlette.responses import Response
 
 from polyseme.neighbours import most_similar
 from polyseme.server.answers import dumps
-from polyseme.server.bodies import read, takes
+from polyseme.server.bodies import Straight, read, takes
 from polyseme.server.schemas import NeighboursAnswer, NeighboursRequest
 from polyseme.server.serving import Serving
 
 
 def routes(serving: Serving) -> APIRouter:
     """The routes of one server."""
-    router = APIRouter(tags=["words"])
+    router = APIRouter(tags=["words"], route_class=Straight)
 
     @router.post(
         "/neighbours", response_model=NeighboursAnswer, openapi_extra=takes(NeighboursRequest)

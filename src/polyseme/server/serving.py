@@ -142,8 +142,8 @@ class Serving:
             "parameter-free": model if model.rung == "parameter-free" else model.parameter_free(),
         }
         self.ready = False
-        self._aside = ThreadPoolExecutor(1, thread_name_prefix="polyseme-aside")
-        self._slow = ThreadPoolExecutor(1, thread_name_prefix="polyseme-slow")
+        self._aside = ThreadPoolExecutor(1, thread_name_prefix="polyseme-aside"), asyncio.Lock()
+        self._slow = ThreadPoolExecutor(1, thread_name_prefix="polyseme-slow"), asyncio.Lock()
 
     async def warm_up(self) -> None:
         """Do once what takes longer the first time: imports, kernels that are compiled."""
@@ -160,8 +160,12 @@ class Serving:
             RequestError: the function finds the request wrong.
         """
         loop = asyncio.get_running_loop()
-        thread = self._slow if slow else self._aside
-        result = await loop.run_in_executor(thread, _result_or_error, function)
+        thread, turn = self._slow if slow else self._aside
+        # Not the thread's own queue, which would keep what nobody waits for any more.
+        await turn.acquire()
+        at_work = loop.run_in_executor(thread, _result_or_error, function)
+        at_work.add_done_callback(lambda _: turn.release())
+        result = await asyncio.shield(at_work)
         if isinstance(result, (LookupError, ValueError)):
             raise refused(result)
         if isinstance(result, Exception):
@@ -171,8 +175,8 @@ class Serving:
     def close(self) -> None:
         """Let the threads end."""
         self.batches.close()
-        self._aside.shutdown(wait=True)
-        self._slow.shutdown(wait=True)
+        for thread, _ in (self._aside, self._slow):
+            thread.shutdown(wait=True)
 
 
 def _result_or_error(function: Callable[[], Result]) -> Result | Exception:

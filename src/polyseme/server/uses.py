@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from polyseme.server.answers import dumps
-from polyseme.server.bodies import read, takes
+from polyseme.server.bodies import Straight, read, takes
 from polyseme.server.errors import RequestError
 from polyseme.server.schemas import (
     SearchAnswer,
@@ -27,7 +27,7 @@ Result = TypeVar("Result")
 
 def routes(serving: Serving) -> APIRouter:
     """The routes of one server; without an index they say so."""
-    router = APIRouter(tags=["senses"])
+    router = APIRouter(tags=["senses"], route_class=Straight)
 
     @router.post("/search", response_model=SearchAnswer, openapi_extra=takes(SearchRequest))
     async def search(request: Request) -> Response:

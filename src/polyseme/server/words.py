@@ -15,7 +15,7 @@ from polyseme.contextualizer import Contextualizer
 from polyseme.embedded import EmbeddedTexts
 from polyseme.pictures.charts import principal_plane
 from polyseme.server.answers import ARROW, dumps, wanted_media, words_answer
-from polyseme.server.bodies import read, takes
+from polyseme.server.bodies import Straight, read, takes
 from polyseme.server.errors import RequestError
 from polyseme.server.schemas import (
     MOST_EXPLAINED_WORDS,
@@ -33,7 +33,7 @@ Floats = npt.NDArray[np.float64]
 
 def routes(serving: Serving) -> APIRouter:
     """The routes of one server."""
-    router = APIRouter(tags=["words"])
+    router = APIRouter(tags=["words"], route_class=Straight)
 
     @router.post(
         "/contextualize",
