@@ -44,6 +44,7 @@ Engine = Callable[[list[str]], Vectors]
 BATCH_SIZES = (8, 16, 32, 64, 128)
 THREADS = 2
 REFERENCE = "sentence-transformers float32"
+SMALL_REFERENCE = "polyseme-small torch float32"
 STATIC = "Model2Vec"
 SENTENCES_OF_A_WORD = 300
 COLORS = {True: "#1f5fb4", False: "#666666"}
@@ -452,15 +453,16 @@ def compare(folder: Path, texts: list[str], options: argparse.Namespace) -> None
     for system in systems.values():
         system.close()
     rows = {name: {"rate": tokens / statistics.median(times[name])} for name in names}
-    expected = PEERS[REFERENCE](folder, 32)(part)
+    expected = dict.fromkeys((*PEERS, *OURS), PEERS[REFERENCE](folder, 32)(part))
+    expected |= dict.fromkeys(SMALL, states_of(our_model(SMALL_REFERENCE), part))
     for name in names:
-        if name in PEERS or name in OURS:
+        if name in expected:
             found = (
                 PEERS[name](folder, sizes[name])(part)
                 if name in PEERS
                 else states_of(our_model(name), part)
             )
-            rows[name]["least"], rows[name]["mean"] = agreement(found, expected)
+            rows[name]["least"], rows[name]["mean"] = agreement(found, expected[name])
         if options.data:
             rows[name]["senses"] = sense_accuracy(name, folder, sizes[name], options.data)
         rows[name]["memory"] = peak_memory(name, folder, sizes[name], options)

@@ -43,15 +43,19 @@ class _Groups:
         lengths: (texts,) rising.
         filled: (texts,) the lengths that they are filled up to, rising.
         heads: of a layer.
+        filling: rows of the step behind those of its texts.
         like: an array of the kind and device of the states.
 
     Attributes:
         rows: (filled tokens,) which of the step's rows the groups have, in order; None if they have
             all of them as they are.
-        back: (tokens,) where the step's rows are among those; None likewise.
+        back: (tokens + filling,) where the step's rows are among those, anywhere for those that
+            fill it up; None likewise.
     """
 
-    def __init__(self, lengths: Lengths, filled: Lengths, heads: int, like: Array) -> None:
+    def __init__(
+        self, lengths: Lengths, filled: Lengths, heads: int, filling: int, like: Array
+    ) -> None:
         self.rows: Array = None
         self.back: Array = None
         self._groups: list[_Group] = []
@@ -69,7 +73,8 @@ class _Groups:
             last = np.repeat(lengths - 1, filled)
             rows = np.repeat(starts[:-1], filled) + np.minimum(inside, last)
             self.rows = index_of(like, rows)
-            self.back = index_of(like, np.flatnonzero(inside <= last))
+            back = np.flatnonzero(inside <= last)
+            self.back = index_of(like, np.append(back, np.zeros(filling, np.int64)))
 
     def __iter__(self) -> Iterator[_Group]:
         return iter(self._groups)
@@ -99,7 +104,8 @@ class Step:
         self.position = np.append(position, np.zeros(self.filling, np.int64))
         self.seen: dict[tuple[int, bool], dict[str, Array]] = {}
         filled = lengths if record is not None else operations.lengths(lengths)
-        self.groups = _Groups(lengths, filled, config.heads, parameters["embeddings.tokens"])
+        like = parameters["embeddings.tokens"]
+        self.groups = _Groups(lengths, filled, config.heads, self.filling, like)
 
     def run(self, ids: npt.NDArray[np.int64], layers: Sequence[int]) -> list[Array]:
         """States of T tokens and, behind them, of what fills up the rows, after some layers."""
@@ -154,7 +160,7 @@ class Step:
     def mix(self, query: Array, key: Array, value: Array, i: int) -> Array:
         """Weighted sums within each text: one array operation a group of equal lengths."""
         xp = array_namespace(query)
-        groups, filling = self.groups, value[value.shape[0] - self.filling :]
+        groups, behind = self.groups, value[value.shape[0] - self.filling :]
         if groups.rows is not None:
             query, key, value = (take(array, groups.rows) for array in (query, key, value))
         sizes = [n * texts for n, texts, _ in groups]
@@ -171,11 +177,10 @@ class Step:
                 )
                 self.record.append(weights)
             mixed.append(xp.reshape(part, (texts * n, part.shape[-1])))
-        if groups.back is not None:
-            mixed = [take(mixed[0] if len(mixed) == 1 else xp.concat(mixed, axis=0), groups.back)]
-        if self.filling:
-            mixed.append(filling)
-        return mixed[0] if len(mixed) == 1 else xp.concat(mixed, axis=0)
+        if groups.back is None and self.filling:
+            mixed.append(behind)
+        states = mixed[0] if len(mixed) == 1 else xp.concat(mixed, axis=0)
+        return states if groups.back is None else take(states, groups.back)
 
     def visibility(self, group: int, local: bool, like: Array) -> dict[str, Array]:
         """The bias or mask of a group in layers with local attention or global; kept for others."""

@@ -1,0 +1,50 @@
+"""Memory of an endless stream: resident MB while sentences go in one after the other.
+
+    python benchmarks/streaming.py
+    python benchmarks/streaming.py --seconds 60 --options backend=torch dtype=int8
+
+polyseme-small; the sentences of a text, over and over. The last column is the peak of the process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import time
+from itertools import cycle
+from pathlib import Path
+
+import polyseme
+from sentences import sentences
+
+
+def megabytes(name: str) -> int:
+    """A line of the process's status, in MB."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return int(re.search(rf"{name}:\s+(\d+)", status)[1]) // 1024
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--text", help="a file of one passage a line, .xz or plain")
+    parser.add_argument("--seconds", type=float, default=30)
+    parser.add_argument("--options", nargs="*", default=[], help="of polyseme.load: dtype=int8")
+    options = parser.parse_args()
+    model = polyseme.load(**dict(pair.split("=", 1) for pair in options.options))
+    texts = sentences(20_000, options.text)
+    print(model, f"{megabytes('VmRSS')} MB before the first text")
+    print(f"{'sentences':>12}{'words':>12}{'words/s':>10}{'MB':>6}{'peak MB':>9}")
+    begun, words, shown = time.perf_counter(), 0, 0.0
+    for number, doc in enumerate(model.contextualize(cycle(texts)), 1):
+        words += len(doc)
+        passed = time.perf_counter() - begun
+        if passed - shown >= options.seconds / 6:
+            row = f"{number:12,}{words:12,}{words / passed:10,.0f}"
+            print(f"{row}{megabytes('VmRSS'):6}{megabytes('VmHWM'):9}", flush=True)
+            shown = passed
+        if passed >= options.seconds:
+            return
+
+
+if __name__ == "__main__":
+    main()
