@@ -28,7 +28,6 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from sklearn.metrics import v_measure_score
 
 import polyseme
 from polyseme.attention import unit
@@ -38,7 +37,6 @@ from polyseme.evaluation.wsd import AmbiguousWord, Occurrences, read_folder
 from polyseme.senses import SenseIndex, build_index
 from polyseme.senses.clustering import centroids_of, nearest_to
 from polyseme.senses.searching import GROUPS, forms_of
-from polyseme.senses.tables import directions
 from polyseme.senses.words import is_content
 from polyseme.text import split_words
 
@@ -51,7 +49,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("POLYSEME_DATA", "data")))
     parser.add_argument("--folder", type=Path, help="of the large index; made if it is not there")
     parser.add_argument("--occurrences", type=int, default=1_000_000)
-    parser.add_argument("--queries", type=int, default=100, help="of each word")
+    parser.add_argument("--queries", type=int, default=100, help="of each word, or in all")
+    parser.add_argument("--draw", type=int, default=0, help="seed of which occurrences are asked")
     parser.add_argument("--models", default="static,parameter-free,default")
     asked = parser.parse_args()
     if asked.what == "quality":
@@ -63,9 +62,10 @@ def main() -> None:
         large(asked.data / "text" / "simplewiki.txt.xz", folder, asked.occurrences)
         # In a process of its own, so that the memory is that of an index that is searched.
         command = [sys.executable, __file__, "measure", "--folder", str(folder)]
-        subprocess.run([*command, "--queries", str(asked.queries)], check=True)
+        options = ["--queries", str(asked.queries), "--draw", str(asked.draw)]
+        subprocess.run([*command, *options], check=True)
     else:
-        measure(asked.folder, asked.queries)
+        measure(asked.folder, asked.queries, asked.draw)
 
 
 def quality(folder: Path, queries: int, names: list[str]) -> None:
@@ -160,6 +160,8 @@ def each(occurrences: Occurrences) -> Iterator[tuple[list[str], int, int]]:
 
 def scores(gold: np.ndarray, found: np.ndarray) -> tuple[int, float, float]:
     """Number of senses found, V-measure, and F1 of B-cubed precision and recall."""
+    from sklearn.metrics import v_measure_score  # not in the memory that ``measure`` tells
+
     table = np.zeros((gold.max() + 1, found.max() + 1))
     np.add.at(table, (gold, found), 1)
     precision = (table**2 / np.maximum(table.sum(axis=0), 1)).sum() / len(gold)
@@ -224,7 +226,7 @@ def large(text: Path, folder: Path, occurrences: int) -> None:
     )
 
 
-def measure(folder: Path, queries: int) -> None:
+def measure(folder: Path, queries: int, seed: int) -> None:
     begun = time.perf_counter()
     import lancedb  # noqa: F401
 
@@ -236,7 +238,7 @@ def measure(folder: Path, queries: int) -> None:
     index = SenseIndex.open(folder, polyseme.load(backend="numpy"))
     print(f"open, with the model {time.perf_counter() - begun:.3f} s")
     # Occurrences drawn evenly, so that words come as often as they do in text.
-    draw = np.random.default_rng(0)
+    draw = np.random.default_rng(seed)
     rows = index._tables.occurrences.take_offsets(draw.integers(0, len(index), queries).tolist())
     rows = rows.to_arrow()
     asked = index._tables.occurrences_of(rows, np.zeros(len(rows), np.float32))
@@ -269,22 +271,22 @@ def recall(index: SenseIndex, asked: list, positions: list[int]) -> None:
         own, vector = index._meant(one.text, position)
         forms = forms_of(own, alphabet)
         targets.append((vector, set(forms)))
-        words, ids, cosines = tables.in_groups(vector, GROUPS, None, forms)
-        places.append(set(ids[np.argsort(-cosines)[:K]].tolist()))
+        _, rows, cosines = tables.in_groups(vector, GROUPS, None, forms)
+        places.append(set(rows[np.argsort(-cosines)[:K]].tolist()))
         found = tables.occurrences_of(*tables.near(vector, K, None, forms))
         names.append({hit.word.casefold() for hit in found})
     vectors = np.stack([vector for vector, _ in targets])
     best: list[dict[str, tuple[float, int]]] = [{} for _ in targets]
     nearest: list[list[tuple[float, int]]] = [[] for _ in targets]
-    query = tables.occurrences.search().select(["word", "vector"]).with_row_id(True)
-    for batch in query.to_batches():
-        cosines = directions(batch["vector"]) @ vectors.T
-        words, ids = batch["word"].to_pylist(), batch["_rowid"].to_pylist()
+    for batch in tables.occurrences.search().select(["word", "_rowoffset"]).to_batches():
+        ids = batch["_rowoffset"].to_numpy().astype(np.int64)
+        cosines = unit(tables.vectors.take(ids).astype(np.float32)) @ vectors.T
+        words = batch["word"].to_pylist()
         for i, (_, left_out) in enumerate(targets):
             # More than enough, as a batch is of few words and the word's own are left out.
             for row in np.argsort(-cosines[:, i])[:2000].tolist():
                 if words[row] not in left_out:
-                    found = (float(cosines[row, i]), ids[row])
+                    found = (float(cosines[row, i]), int(ids[row]))
                     best[i][words[row]] = max(best[i].get(words[row], (-1.0, 0)), found)
                     nearest[i].append(found)
             nearest[i] = sorted(nearest[i], reverse=True)[:K]

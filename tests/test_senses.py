@@ -20,10 +20,11 @@ import polyseme
 from polyseme.attention import unit
 from polyseme.contextualizer import Contextualizer
 from polyseme.senses import SenseIndex, build_index
-from polyseme.senses.arranging import groups_of, stretches
+from polyseme.senses.arranging import AXES, GROUP, axes_of, groups_of, stretches
 from polyseme.senses.clustering import centroids_of, nearest_to
 from polyseme.senses.marks import marks_of
 from polyseme.senses.tables import checked_where, cosines, directions, fixed
+from polyseme.senses.vectors import Vectors, removed, written
 from polyseme.senses.words import alike, is_content, nearest_spelling
 from tests.conftest import WORDS, write_model
 
@@ -95,7 +96,7 @@ def test_a_words_rows_lie_together_and_so_do_a_groups(index: SenseIndex) -> None
     for group in groups:
         members = rows[group["first"] : group["first"] + group["size"]]
         assert {row["word"] for row in members} == {group["word"]}
-        assert {row["group"] for row in members} == {group["group"]}
+        assert 1 <= len(members) <= GROUP
     assert sum(group["size"] for group in groups) == len(rows)
 
 
@@ -327,7 +328,7 @@ def test_groups_are_whole_small_and_of_what_is_similar() -> None:
     vectors = unit(draw.normal(size=(1000, 16)).astype(np.float32))
     groups = groups_of(vectors)
     assert sorted(np.concatenate(groups).tolist()) == list(range(1000))
-    assert all(32 <= len(group) <= 64 for group in groups)
+    assert all(GROUP // 2 <= len(group) <= GROUP for group in groups)
     within = np.mean([float((vectors[g] @ vectors[g].T).mean()) for g in groups])
     assert within > float((vectors @ vectors.T).mean()) + 0.1
     assert [len(group) for group in groups_of(np.repeat(vectors[:1], 200, axis=0))]
@@ -370,28 +371,72 @@ def test_another_model_is_refused(index: SenseIndex, model: Contextualizer, tmp_
         SenseIndex.open(tmp_path / "own").search("an apple", "apple")
 
 
-def test_many_groups_are_found_by_the_vector_index(
+def test_the_nearest_words_are_found_among_many_groups(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from polyseme.senses import arranging
 
-    monkeypatch.setattr(arranging, "_LEAST_GROUPS_OF_AN_INDEX", 4)
     monkeypatch.setattr(arranging, "_ROWS_AT_ONCE", 500)
+    monkeypatch.setattr(arranging, "AXES", 8)
     small = polyseme.load(write_model(tmp_path / "model"), backend="numpy")
     draw = random.Random(0)
-    lines = [" ".join(draw.choices(WORDS, k=8)) for _ in range(400)]
-    (tmp_path / "a.txt").write_text("\n".join(lines))
-    build_index(tmp_path / "a.txt", tmp_path / "index", model=small, words=WORDS)
+    lines = [
+        json.dumps({"text": " ".join(draw.choices(WORDS, k=8)), "year": i}) for i in range(400)
+    ]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    build_index(tmp_path / "a.jsonl", tmp_path / "index", model=small, words=WORDS, keep=["year"])
     opened = SenseIndex.open(tmp_path / "index", small)
     assert len(opened) == 3200
-    assert [i.index_type for i in opened._tables.groups.list_indices()].count("IvfSq") == 1
+    tables = opened._tables
+    assert tables.meeting.means.shape == (len(tables.groups), 8)
+    assert len(tables.groups) > 100
     vector = unit(small.contextualize("new doctor")["doctor"])
-    rows = opened._tables.occurrences.search().to_arrow()
-    best: dict[str, float] = {}
-    for word, cosine in zip(
-        rows["word"].to_pylist(), (directions(rows["vector"]) @ vector).tolist(), strict=True
-    ):
-        if word != "doctor":
-            best[word] = max(best.get(word, -1), cosine)
-    found = opened.synonyms("new doctor", "doctor", 5)
-    assert [one.word for one in found] == sorted(best, key=best.__getitem__, reverse=True)[:5]
+    rows = tables.of_words(WORDS, None)
+    every = directions(rows["vector"]) @ vector
+    for where, chosen in ((None, range(400)), ("year % 50 = 7", range(7, 400, 50))):
+        best: dict[str, float] = {}
+        for word, year, cosine in zip(
+            rows["word"].to_pylist(), rows["year"].to_pylist(), every.tolist(), strict=True
+        ):
+            if word != "doctor" and year in chosen:
+                best[word] = max(best.get(word, -1), cosine)
+        found = opened.synonyms("new doctor", "doctor", 5, where=where)
+        assert [one.word for one in found] == sorted(best, key=best.__getitem__, reverse=True)[:5]
+        np.testing.assert_allclose(
+            [one.score for one in found], sorted(best.values())[:-6:-1], atol=1e-6
+        )
+    # The vectors are in the order of the table's rows, and what is searched is all of them.
+    numbers, at, near = tables.in_groups(vector, 10**6, None, ["doctor"])
+    words = tables.occurrences.search().to_arrow()["word"].to_pylist()
+    assert [tables.meeting.words[i] for i in numbers] == [words[i] for i in at]
+    assert at.tolist() == [i for i, word in enumerate(words) if word != "doctor"]
+    np.testing.assert_allclose(near, every[at], atol=1e-6)
+    # Where few groups are looked into, more are until there are enough words.
+    monkeypatch.setattr("polyseme.senses.searching.GROUPS", 1)
+    assert len(opened.synonyms("new doctor", "doctor", 5)) == 5
+
+
+def test_axes_hold_most_of_the_vectors() -> None:
+    draw = np.random.default_rng(0)
+    turned, _ = np.linalg.qr(draw.normal(size=(200, 200)))
+    long = np.geomspace(1, 1e-3, 200)
+    vectors = (draw.normal(size=(1000, 200)) * long @ turned).astype(np.float16)
+    axes = axes_of([vectors[:300], vectors[300:]], 200)
+    assert axes.shape == (AXES, 200)
+    np.testing.assert_allclose(axes @ axes.T, np.eye(AXES), atol=1e-5)
+    held = np.linalg.norm(vectors @ axes.T) / np.linalg.norm(vectors)
+    assert held > 0.999
+    assert axes_of([], 5).shape == (5, 5)
+
+
+def test_vectors_are_read_as_they_were_written(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    numbers = draw.integers(-127, 128, size=(5000, 4)).astype(np.int8)
+    written(tmp_path, 1, [numbers[:1], numbers[1:]])
+    vectors = Vectors(tmp_path, 1, "int8", 4)
+    written(tmp_path, 2, [])
+    removed(tmp_path, but=2)
+    assert [file.name for file in tmp_path.iterdir()] == ["vectors-2.bin"]
+    rows = draw.integers(0, 5000, 4999)
+    np.testing.assert_array_equal(vectors.take(rows), numbers[rows])
+    assert Vectors(tmp_path, 2, "int8", 4).take(rows[:0]).shape == (0, 4)

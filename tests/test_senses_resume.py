@@ -57,7 +57,9 @@ def contents(folder: Path, model: Contextualizer) -> list[tuple[Any, ...]]:
     texts = opened._tables.texts.to_arrow().to_pylist()
     assert [row["id"] for row in texts] == list(range(len(texts)))
     found = []
-    for row in opened._tables.occurrences.search().to_arrow().to_pylist():
+    rows = opened._tables.of_words(list(opened.words), None).to_pylist()
+    assert len(rows) == len(opened)
+    for row in rows:
         text = texts[row["text"]]
         assert text["text"][row["start"] : row["end"]].casefold() == row["word"]
         place = (text["source"], text["line"], row["start"])
@@ -132,6 +134,7 @@ def test_a_failure_at_any_step_is_as_if_the_step_had_not_begun(
             build_index(read, folder, **options)
             assert contents(folder, model) == expected, (turn, before)
             assert not (folder / "incoming.lance").exists()
+            assert len(list(folder.glob("vectors-*.bin"))) == 1
 
     def fails(*anything: Any) -> None:
         raise KeyboardInterrupt
@@ -258,6 +261,10 @@ def test_folders_that_are_no_index(model: Contextualizer, tmp_path: Path) -> Non
     (tmp_path / "broken" / "index.json").write_text('{"format": 99}')
     with pytest.raises(ValueError, match="no index that this version reads"):
         SenseIndex.open(tmp_path / "broken")
+    (tmp_path / "broken" / "index.json").write_text('{"format": 1}')
+    with pytest.raises(ValueError, match=r"another version of polyseme.*anew with --force"):
+        build_index(tmp_path / "a.txt", tmp_path / "broken", model=model)
+    assert build_index(tmp_path / "a.txt", tmp_path / "broken", model=model, anew=True).texts == 1
 
 
 def test_bad_lines_stop_or_are_left_out(model: Contextualizer, tmp_path: Path) -> None:

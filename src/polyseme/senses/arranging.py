@@ -4,7 +4,8 @@ A word's vectors are then one stretch of the file, which is read in one go: an e
 them takes milliseconds. Each word is cut into groups of similar occurrences, by halves along the
 direction in which they differ most (a tree of principal directions: Sproull 1991, "Refinements to
 nearest-neighbor searching in k-dimensional trees"); a search among all words looks for near groups,
-then into them.
+then into them. The groups' means are kept along the axes on which they have most of their length
+(the first principal directions of all of them), so that all fit in memory.
 
 Only so many rows are in memory at a time: the words are taken in stretches, and for each the
 occurrences are read once.
@@ -15,7 +16,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,21 +31,24 @@ from polyseme.senses.tables import (
     connect,
     directions,
     fixed,
+    numbers_of,
     table_back_at,
+    with_vectors,
 )
+from polyseme.senses.vectors import Vectors, removed, written
 
 if TYPE_CHECKING:
     import pyarrow
 
-GROUP = 64
+GROUP = 32
 """Occurrences of a group, at most."""
 
-BEYOND = 8
-"""Numbers of a group's vector behind those of its mean: one, and zeros, as eights are fast."""
+AXES = 128
+"""Numbers of a group's mean that are kept, at most."""
 
-_REACH = 0.1
+_REACH = 0.15
 _ROWS_AT_ONCE = 1 << 19
-_LEAST_GROUPS_OF_AN_INDEX = 1 << 13
+_BLOCK = 1 << 13
 _STEPS = 8
 _ORDER = [("word", "ascending"), ("text", "ascending"), ("start", "ascending")]
 
@@ -54,121 +58,133 @@ def arrange(state: State, progress: bool | None = False) -> None:
     database = connect(state.folder)
     tables = {
         name: table_back_at(database, state.folder, name, state.versions.get(name))
-        for name in ("texts", "incoming", "occurrences", "groups")
+        for name in ("texts", "incoming", "occurrences", "groups", "axes")
     }
     incoming, texts = tables["incoming"], tables["texts"]
     if incoming is None or texts is None:
         return
-    sources = [table for table in (tables["occurrences"], incoming) if table is not None]
+    number = state.versions.get("vectors", 0)
+    sources: list[tuple[Table, Vectors | None]] = [(incoming, None)]
+    if tables["occurrences"] is not None:
+        there = Vectors(state.folder, number, state.job["store"], state.job["dim"])
+        sources.insert(0, (tables["occurrences"], there))
     made = _Arranged(incoming.schema, sources)
     modes = {name: "create" if tables[name] is None else "overwrite" for name in tables}
     occurrences = database.create_table(
         "occurrences", schema=made.schema, mode=modes["occurrences"]
     )
-    with progress_bar(made.total, progress, unit="occurrences arranged") as advance:
-        for stretch in made.stretches():
-            # By one writer: several would change the rows' order.
-            occurrences.add(stretch, write_parallelism=1)
-            advance(len(stretch))
-    groups = database.create_table("groups", made.groups(), mode=modes["groups"])
-    kept = {"texts": texts, "occurrences": occurrences, "groups": groups}
+
+    def blocks() -> Iterator[npt.NDArray[Any]]:
+        with progress_bar(made.total, progress, unit="occurrences arranged") as advance:
+            for stretch, vectors in made.stretches():
+                yield vectors
+                # By one writer: several would change the rows' order.
+                occurrences.add(stretch, write_parallelism=1)
+                advance(len(stretch))
+
+    written(state.folder, number + 1, blocks())
+    groups, axes = (
+        database.create_table(name, rows, mode=modes[name])
+        for name, rows in zip(("groups", "axes"), made.groups(), strict=True)
+    )
+    kept = {"texts": texts, "occurrences": occurrences, "groups": groups, "axes": axes}
     for table in kept.values():
         table.optimize()
-    _index(occurrences, groups)
+    _index(occurrences)
     state.versions |= {name: table.version for name, table in kept.items()}
+    state.versions["vectors"] = number + 1
     del state.versions["incoming"]
     state.save()
     database.drop_table("incoming")
+    removed(state.folder, but=number + 1)
     for table in kept.values():
         cleaned(table)
 
 
-def _index(occurrences: Table, groups: Table) -> None:
-    from lancedb.index import BTree, IvfSq
+def _index(occurrences: Table) -> None:
+    from lancedb.index import BTree
 
-    if not len(groups):
-        return
-    for table, column in ((occurrences, "word"), (occurrences, "group"), (groups, "word")):
-        table.create_index(column, config=BTree(), replace=True)
-    if len(groups) >= _LEAST_GROUPS_OF_AN_INDEX:
-        table = groups
-        table.create_index("vector", config=IvfSq(distance_type="dot"), replace=True)
+    if len(occurrences):
+        occurrences.create_index("word", config=BTree(), replace=True)
 
 
 class _Arranged:
-    """The rows of some tables by word, and the groups that they fall into."""
+    """The rows of some tables by word, and the groups that they fall into.
 
-    def __init__(self, schema: pyarrow.Schema, tables: Sequence[Table]) -> None:
-        import pyarrow as pa
+    A table's vectors are given beside it, or are a column of it.
+    """
 
-        self.schema = schema.append(pa.field("group", pa.int32()))
-        self._columns = schema.names
-        self._tables = tables
+    def __init__(
+        self, schema: pyarrow.Schema, sources: Sequence[tuple[Table, Vectors | None]]
+    ) -> None:
+        self._dim = int(schema.field("vector").type.list_size)
+        self.schema = schema.remove(schema.get_field_index("vector"))
+        self._sources = sources
         counts: Counter[str] = Counter()
-        for batch in self._read(["word"]):
-            for pair in batch["word"].value_counts():
-                counts[pair["values"].as_py()] += pair["counts"].as_py()
+        for table, _ in sources:
+            for batch in table.search().select(["word"]).to_batches():
+                for pair in batch["word"].value_counts():
+                    counts[pair["values"].as_py()] += pair["counts"].as_py()
         self.total = counts.total()
         self._stretches = list(stretches(counts, _ROWS_AT_ONCE))
         self._words: list[str] = []
         self._sizes: list[int] = []
+        self._reaches: list[float] = []
         self._means: list[npt.NDArray[np.float16]] = []
 
-    def stretches(self) -> Iterator[pyarrow.Table]:
-        """All rows, by word and group."""
+    def stretches(self) -> Iterator[tuple[pyarrow.Table, npt.NDArray[Any]]]:
+        """All rows, by word and group, and their vectors."""
         return (self._stretch(first, last) for first, last in self._stretches)
 
-    def groups(self) -> pyarrow.Table:
-        """The groups; all stretches must have been taken before."""
+    def groups(self) -> tuple[pyarrow.Table, pyarrow.Table]:
+        """The groups and the axes of their means; all stretches must have been taken before."""
         import pyarrow as pa
 
         sizes = np.asarray(self._sizes, np.int32)
-        none = np.zeros((0, self._dim + BEYOND), np.float16)
-        means = np.concatenate([none, *self._means])
-        return pa.table(
-            {
-                "group": pa.array(np.arange(len(sizes), dtype=np.int32)),
-                "word": pa.array(self._words, pa.string()),
-                "first": pa.array(np.cumsum(sizes, dtype=np.int64) - sizes),
-                "size": pa.array(sizes),
-                "vector": fixed(means),
-            }
-        )
+        means = np.concatenate([np.zeros((0, self._dim), np.float16), *self._means])
+        blocks = [means[i : i + _BLOCK] for i in range(0, len(means), _BLOCK)]
+        axes = axes_of(blocks, self._dim)
+        none = np.zeros((0, len(axes)), np.float16)
+        along = [(block.astype(np.float32) @ axes.T).astype(np.float16) for block in blocks]
+        groups = {
+            "word": pa.array(self._words, pa.string()),
+            "first": pa.array(np.cumsum(sizes, dtype=np.int64) - sizes),
+            "size": pa.array(sizes),
+            "vector": fixed(np.concatenate([none, *along])),
+            "reach": pa.array(self._reaches, pa.float32()),
+        }
+        return pa.table(groups), pa.table({"vector": fixed(axes)})
 
-    @property
-    def _dim(self) -> int:
-        return int(self.schema.field("vector").type.list_size)
-
-    def _stretch(self, first: str, last: str) -> pyarrow.Table:
-        """The rows of all words from one to another."""
+    def _stretch(self, first: str, last: str) -> tuple[pyarrow.Table, npt.NDArray[Any]]:
+        """The rows of all words from one to another, and their vectors."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
         found = []
-        for batch in self._read(self._columns):
-            words = batch["word"]
-            here = pc.and_(pc.greater_equal(words, first), pc.less_equal(words, last))
-            found.append(batch.filter(here))
-        rows = pa.Table.from_batches(found).sort_by(_ORDER)
+        for table, beside in self._sources:
+            columns = [*self.schema.names, "vector" if beside is None else "_rowoffset"]
+            for batch in table.search().select(columns).to_batches():
+                words = batch["word"]
+                here = pc.and_(pc.greater_equal(words, first), pc.less_equal(words, last))
+                rows = pa.Table.from_batches([batch.filter(here)])
+                found.append(rows if beside is None else with_vectors(rows, beside))
+        rows = pa.concat_tables(found).sort_by(_ORDER)
         words = rows["word"].combine_chunks()
         changes = np.flatnonzero(pc.not_equal(words[1:], words[:-1]).to_numpy(zero_copy_only=False))
         edges = [0, *(changes + 1).tolist(), len(rows)]
-        order, numbers = [], []
+        order = []
         for start, end in pairwise(edges):
             vectors = directions(rows["vector"].slice(start, end - start))
             for members in groups_of(vectors):
                 order.append(members + start)
-                numbers.append(len(self._sizes))
                 self._words.append(words[start].as_py())
                 self._sizes.append(len(members))
-                self._means.append(met(vectors[members]).astype(np.float16)[None])
-        sizes = [len(members) for members in order]
-        arranged = rows.take(pa.array(np.concatenate(order)))
-        return arranged.append_column("group", pa.array(np.repeat(numbers, sizes), pa.int32()))
-
-    def _read(self, columns: Sequence[str]) -> Iterator[pyarrow.RecordBatch]:
-        for table in self._tables:
-            yield from table.search().select(list(columns)).to_batches()
+                mean, reach = met(vectors[members])
+                self._means.append(mean.astype(np.float16)[None])
+                self._reaches.append(reach)
+        arranged = np.concatenate(order)
+        numbers = numbers_of(rows["vector"])[arranged]
+        return rows.drop_columns(["vector"]).take(pa.array(arranged)), numbers
 
 
 def stretches(counts: dict[str, int], rows: int) -> Iterator[tuple[str, str]]:
@@ -188,22 +204,27 @@ def stretches(counts: dict[str, int], rows: int) -> Iterator[tuple[str, str]]:
         yield first, last
 
 
-def met(vectors: Floats) -> Floats:
-    """(dim + BEYOND,) where a group is met: its mean direction, and how far its members reach.
+def met(vectors: Floats) -> tuple[Floats, float]:
+    """(dim,) the mean direction of a group, and how far its members reach beyond it.
 
     Of draws from a normal distribution, the largest lies as many times the spread from the mean as
-    the root of their number's logarithm says, up to a factor. The product with ``asking(vector)``
-    is the cosine of the mean and a tenth of this, for what the nearest member may have on top.
+    the root of their number's logarithm says, up to a factor. A part of this is added to the cosine
+    of the mean, for what the nearest member may have on top.
     """
     mean = unit(vectors.mean(axis=0))
     spread = np.sqrt(max(0.0, 1.0 - float((vectors @ mean).mean()) ** 2))
-    reach = _REACH * spread * np.sqrt(np.log(len(vectors)))
-    return np.concatenate([mean, [reach], np.zeros(BEYOND - 1)]).astype(np.float32)
+    return mean, float(_REACH * spread * np.sqrt(np.log(len(vectors))))
 
 
-def asking(vector: Floats) -> Floats:
-    """(dim + BEYOND,) what groups are asked with, for a vector (dim,) of length one."""
-    return np.concatenate([vector, [1.0], np.zeros(BEYOND - 1)]).astype(np.float32)
+def axes_of(blocks: Sequence[npt.NDArray[np.float16]], dim: int) -> Floats:
+    """(min(AXES, dim), dim) the directions that hold most of some vectors, given in blocks."""
+    products = np.zeros((dim, dim))
+    for block in blocks:
+        rows = block.astype(np.float32)
+        products += rows.T @ rows
+    _, directions_up = np.linalg.eigh(products)
+    axes: Floats = directions_up.T[::-1][:AXES].astype(np.float32)
+    return axes
 
 
 def groups_of(vectors: Floats, size: int = GROUP) -> list[npt.NDArray[np.int64]]:

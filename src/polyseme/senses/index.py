@@ -56,7 +56,6 @@ class SenseIndex:
         self._lock = Lock()
         self._seen = _changed(tables.state.folder)
         self._counts: dict[str, int] | None = None
-        self._sorted: list[str] | None = None
         self._senses: dict[str, list[Sense]] = {}
 
     @classmethod
@@ -214,7 +213,7 @@ class SenseIndex:
         where = checked_where(where)
         own, vector = self._meant(text, word)
         tables = self._fresh()
-        rows, cosines = tables.near(vector, k, where, forms_of(own, self._alphabet()))
+        rows, cosines = tables.near(vector, k, where, forms_of(own, tables.meeting.words))
         return tables.occurrences_of(rows, cosines)
 
     def senses(self, word: str) -> list[Sense]:
@@ -335,13 +334,6 @@ class SenseIndex:
             [sense.label for sense in senses],
         )
 
-    def _alphabet(self) -> list[str]:
-        """The words in alphabetical order."""
-        words, listed = self.words, self._sorted
-        if listed is None:
-            listed = self._sorted = sorted(words)
-        return listed
-
     def _fresh(self) -> Tables:
         """The tables; opened anew if the index has changed on the disk."""
         with self._lock:
@@ -350,7 +342,7 @@ class SenseIndex:
                 self._tables = Tables.current(self._tables.state.folder)
                 if self._model is not None:
                     check_model(self._tables.state, identity(self._model, self._model.place))
-                self._seen, self._counts, self._sorted = seen, None, None
+                self._seen, self._counts = seen, None
                 self._senses.clear()
             return self._tables
 

@@ -1,8 +1,8 @@
 """Occurrences that are near to a vector: of one word, exactly; of all other words, by groups.
 
-One word's vectors lie together on the disk, so all of them are compared. Among all words, the
-groups of similar occurrences that are nearest to the vector are looked up in LanceDB's vector
-index, and the occurrences in them are compared one by one.
+One word's vectors lie together on the disk, so all of them are compared. Among all words, all
+groups of similar occurrences are ranked by their means, and the occurrences in the best ones are
+compared one by one.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 
 from polyseme.attention import unit
-from polyseme.senses.arranging import asking
 from polyseme.senses.results import Occurrence
 from polyseme.senses.state import State, read
 from polyseme.senses.tables import (
@@ -28,8 +28,12 @@ from polyseme.senses.tables import (
     both,
     connect,
     cosines,
+    fixed,
+    numbers_of,
     table_at,
+    with_vectors,
 )
+from polyseme.senses.vectors import Vectors
 from polyseme.senses.words import alike
 
 if TYPE_CHECKING:
@@ -37,13 +41,83 @@ if TYPE_CHECKING:
 
 Integers = npt.NDArray[np.int64]
 
-GROUPS = 1536
+GROUPS = 2048
 """Groups that are looked into, of all words'."""
 
-PROBES = 256
-"""Cells of the vector index that are looked into for groups."""
-
 _SAME_START = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """All groups of an index, in memory.
+
+    Attributes:
+        words: in alphabetical order.
+        edges: (words + 1) the first group of each word, and the number of groups.
+        first: (groups) row of each group's first occurrence.
+        size: (groups) how many there are.
+        means: (groups, axes) float32.
+        reach: (groups) what the nearest occurrence may have beyond the mean.
+        axes: (axes, dim) that the means are seen along.
+    """
+
+    words: list[str]
+    edges: Integers
+    first: Integers
+    size: Integers
+    means: Floats
+    reach: Floats
+    axes: Floats
+
+    @classmethod
+    def of(cls, groups: Table, axes: Table) -> Groups:
+        """What the tables hold."""
+        rows = groups.search().select(["word", "first", "size", "reach"]).to_arrow()
+        turned = numbers_of(axes.to_arrow()["vector"])
+        means = np.empty((len(rows), len(turned)), np.float32)
+        done = 0
+        for batch in groups.search().select(["vector"]).to_batches():
+            means[done : done + len(batch)] = numbers_of(batch["vector"])
+            done += len(batch)
+        encoded = rows["word"].combine_chunks().dictionary_encode()
+        owners = encoded.indices.to_numpy()
+        words = encoded.dictionary.to_pylist()
+        return cls(
+            words,
+            np.searchsorted(owners, np.arange(len(words) + 1)),
+            rows["first"].to_numpy(),
+            rows["size"].to_numpy().astype(np.int64),
+            means,
+            rows["reach"].to_numpy(),
+            turned,
+        )
+
+    def nearest(
+        self,
+        vector: Floats,
+        wanted: int,
+        leave_out: Sequence[str],
+        allowed: npt.NDArray[np.bool_] | None,
+    ) -> Integers:
+        """The groups that promise the nearest occurrences, in the index's order.
+
+        Args:
+            vector: (dim,) of length one.
+            wanted: how many groups, at most.
+            leave_out: words that are not wanted.
+            allowed: (occurrences) those that count; None for all.
+        """
+        promised = self.means @ (self.axes @ vector) + self.reach
+        for word in leave_out:
+            at = bisect_left(self.words, word)
+            if at < len(self.words) and self.words[at] == word:
+                promised[self.edges[at] : self.edges[at + 1]] = -np.inf
+        if allowed is not None:
+            promised[~np.logical_or.reduceat(allowed, self.first)] = -np.inf
+        best = np.arange(len(promised))
+        if wanted < len(promised):
+            best = np.sort(np.argpartition(-promised, wanted)[:wanted])
+        return best[promised[best] > -np.inf]
 
 
 @dataclass(frozen=True)
@@ -55,12 +129,16 @@ class Tables:
         texts: all texts.
         occurrences: by word.
         groups: of similar occurrences.
+        axes: of the groups' means.
+        vectors: of the occurrences.
     """
 
     state: State
     texts: Table
     occurrences: Table
     groups: Table
+    axes: Table
+    vectors: Vectors
 
     @classmethod
     def of(cls, state: State) -> Tables:
@@ -69,14 +147,19 @@ class Tables:
         Raises:
             ValueError: the index was never finished.
         """
-        names = ("texts", "occurrences", "groups")
-        if any(name not in state.versions for name in names):
+        names = ("texts", "occurrences", "groups", "axes")
+        if any(name not in state.versions for name in (*names, "vectors")):
             raise ValueError(
                 f"{state.folder}: the index was cut off while it was made, with {state.rows:,} "
                 "rows read: the same `polyseme index` command goes on"
             )
         database = connect(state.folder)
-        return cls(state, *(table_at(database, name, state.versions[name]) for name in names))
+        texts, occurrences, groups, axes = (
+            table_at(database, name, state.versions[name]) for name in names
+        )
+        number, job = state.versions["vectors"], state.job
+        vectors = Vectors(state.folder, number, job["store"], job["dim"])
+        return cls(state, texts, occurrences, groups, axes, vectors)
 
     @classmethod
     def current(cls, folder: Path) -> Tables:
@@ -99,6 +182,11 @@ class Tables:
     def keep(self) -> list[str]:
         """Columns that are carried along."""
         return list(self.state.job["keep"])
+
+    @cached_property
+    def meeting(self) -> Groups:
+        """The groups, read at the first search among all words."""
+        return Groups.of(self.groups, self.axes)
 
     def counts(self) -> dict[str, int]:
         """Each word and how often it occurs, the most frequent first."""
@@ -124,43 +212,60 @@ class Tables:
             where: a condition on the occurrences.
             leave_out: words that are not wanted.
         """
-        wanted, total = GROUPS, max(1, len(self.groups))
+        wanted = GROUPS
+        allowed = None if where is None else self._allowed(where)
         while True:
-            words, ids, near = self.in_groups(vector, wanted, where, leave_out)
-            best = _first_of_each(words, np.argsort(-near, kind="stable"), k)
-            if len(best) == k or wanted >= total:
-                return self._rows(ids[best]), near[best]
+            words, rows, near = self.in_groups(vector, wanted, allowed, leave_out)
+            best = _best_of_each(words, near, k)
+            if len(best) == k or wanted >= len(self.meeting.size):
+                return self._rows(rows[best]), near[best]
             wanted *= 4
 
     def in_groups(
-        self, vector: Floats, wanted: int, where: str | None, leave_out: Sequence[str]
-    ) -> tuple[list[str], Integers, Floats]:
-        """All occurrences in the groups nearest to a vector: words, row ids and cosines."""
-        import pyarrow.compute as pc
+        self,
+        vector: Floats,
+        wanted: int,
+        allowed: npt.NDArray[np.bool_] | None,
+        leave_out: Sequence[str],
+    ) -> tuple[Integers, Integers, Floats]:
+        """The occurrences in the groups nearest to a vector, by word.
 
-        query = self.groups.search(asking(vector)).distance_type("dot").limit(wanted)
-        query = query.nprobes(PROBES).select(["group", "word", "_distance"])
-        if leave_out:
-            query = query.where(f"NOT ({among('word', leave_out)})")
-        groups = query.to_arrow()
-        found = groups["group"].to_pylist()
-        condition = both(among("group", found) if found else "FALSE", where)
-        # A number is read faster than a word is, and says it too.
-        query = self.occurrences.search().where(condition).select(["group", "vector"])
-        rows = asked(query.with_row_id(True), where, self.occurrences.schema.names)
-        ids = rows["_rowid"].to_numpy().astype(np.int64)
-        words = groups["word"].take(pc.index_in(rows["group"], groups["group"].combine_chunks()))
-        return words.to_pylist(), ids, cosines(rows["vector"], vector)
+        Args:
+            vector: (dim,) of length one.
+            wanted: how many groups.
+            allowed: (occurrences) those that count; None for all.
+            leave_out: words that are not wanted.
 
-    def _rows(self, ids: Integers) -> pyarrow.Table:
-        """The rows of some ids, in their order."""
+        Returns:
+            Numbers of their words, their rows, and their cosines.
+        """
+        groups = self.meeting
+        found = groups.nearest(vector, wanted, leave_out, allowed)
+        size = groups.size[found]
+        # Rows first, first + 1 ... of each group.
+        rows = np.repeat(groups.first[found] - np.cumsum(size) + size, size) + np.arange(size.sum())
+        words = np.repeat(np.searchsorted(groups.edges, found, side="right") - 1, size)
+        if allowed is not None:
+            kept = allowed[rows]
+            rows, words = rows[kept], words[kept]
+        near = [cosines(fixed(block), vector) for block in self.vectors.blocks(rows)]
+        return words, rows, np.concatenate([np.zeros(0, np.float32), *near])
+
+    def _allowed(self, where: str) -> npt.NDArray[np.bool_]:
+        """(occurrences) whether a user's condition holds."""
+        query = self.occurrences.search().where(both(where)).select(["_rowoffset"])
+        found = asked(query, where, self.occurrences.schema.names)
+        allowed = np.zeros(len(self.occurrences), bool)
+        allowed[found["_rowoffset"].to_numpy()] = True
+        return allowed
+
+    def _rows(self, at: Integers) -> pyarrow.Table:
+        """Some rows, in their order."""
         names = ["text", "start", "end", *self.keep]
-        if not len(ids):
+        if not len(at):
             return self.occurrences.schema.empty_table().select(names)
-        rows = self.occurrences.take_row_ids(ids.tolist()).with_row_id().select(names)
-        found = rows.to_arrow()
-        place = {row: i for i, row in enumerate(found["_rowid"].to_pylist())}
-        return found.take([place[row] for row in ids.tolist()])
+        found = self.occurrences.take_offsets(np.sort(at).tolist()).select(names).to_arrow()
+        return found.take(np.argsort(np.argsort(at)))
 
     def occurrences_of(self, rows: pyarrow.Table, scores: Floats) -> list[Occurrence]:
         """Rows of the table as what users get."""
@@ -192,9 +297,9 @@ class Tables:
     def _where(
         self, condition: str, where: str | None, columns: Sequence[str] = ()
     ) -> pyarrow.Table:
-        names = ["word", "text", "start", "end", *self.keep, "vector", *columns]
+        names = ["word", "text", "start", "end", *self.keep, *columns, "_rowoffset"]
         query = self.occurrences.search().where(condition).select(names)
-        return asked(query, where, self.occurrences.schema.names)
+        return with_vectors(asked(query, where, self.occurrences.schema.names), self.vectors)
 
 
 def across(vectors: Floats, vector: Floats) -> Floats:
@@ -224,16 +329,10 @@ def forms_of(word: str, words: Sequence[str]) -> list[str]:
     return [word, *(other for other in words[here:end] if other != word and alike(word, other))]
 
 
-def _first_of_each(
-    words: Sequence[str], order: npt.NDArray[np.int64], k: int
-) -> npt.NDArray[np.int64]:
-    """The first k rows of an order, one of each word."""
-    seen: set[str] = set()
-    best: list[int] = []
-    for row in order.tolist():
-        if words[row] not in seen:
-            seen.add(words[row])
-            best.append(row)
-            if len(best) == k:
-                break
-    return np.asarray(best, np.int64)
+def _best_of_each(words: Integers, near: Floats, k: int) -> Integers:
+    """The rows of the k best, one of each word; rows of a word lie together."""
+    if not len(words):
+        return np.zeros(0, np.int64)
+    edges = np.flatnonzero(np.diff(words, prepend=-1, append=-1))
+    best = np.argsort(-np.maximum.reduceat(near, edges[:-1]), kind="stable")[:k]
+    return np.asarray([edges[i] + near[edges[i] : edges[i + 1]].argmax() for i in best], np.int64)

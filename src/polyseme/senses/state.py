@@ -16,9 +16,10 @@ from typing import Any
 
 from polyseme.checkpoints import read_json, write_whole
 from polyseme.corpus.reading import Place, named
+from polyseme.senses import vectors
 
 NAME = "index.json"
-_FORMAT = 1
+_FORMAT = 2
 _ANEW = "start anew with --force (anew=True), or name another folder"
 
 
@@ -29,7 +30,7 @@ class State:
     Attributes:
         folder: of the index.
         job: what its vectors follow from: version, model, words, keep, store, dim.
-        versions: of each table, the one that counts.
+        versions: of each table, and of the file of vectors, the one that counts.
         inputs: fingerprints of the files that are in.
         begun: the file that is in to a part: its fingerprint, rows and their digest; else None.
         rows: of the files, that have been read.
@@ -147,7 +148,7 @@ def read(folder: Path) -> State:
     content = read_json(path)
     try:
         if content.pop("format") != _FORMAT:
-            raise ValueError("of another format")
+            raise ValueError("made by another version of polyseme")
         return State(folder, **content)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: no index that this version reads ({error}); {_ANEW}") from None
@@ -168,6 +169,7 @@ def opened(folder: Path, job: dict[str, Any], *, anew: bool) -> State:
     if anew and (folder / NAME).exists():
         for table in folder.glob("*.lance"):
             shutil.rmtree(table)
+        vectors.removed(folder)
         (folder / NAME).unlink()
     if (folder / NAME).exists():
         state = read(folder)

@@ -2,14 +2,16 @@
 
     texts        id, source, line, text                                    in the input's order
     incoming     word, text, start, end, what is kept, vector              in the input's order
-    occurrences  word, text, start, end, what is kept, vector, group       by word, then by group
-    groups       group, word, first, size, vector                          in the same order
+    occurrences  word, text, start, end, what is kept                      by word, then by group
+    groups       word, first, size, vector, reach                          in the same order
+    axes         vector                                                    the first comes first
     senses       word, number, name, label, vector                         what users labelled
 
-A word has its letters' case folded; a text is named by its id, which is its row. A group is a few
-dozen similar occurrences of one word, ``size`` rows of ``occurrences`` from row ``first`` on, and
-its vector says where they are met (``arranging.met``). Vectors are directions: int8 ones have no
-scale, as a cosine needs none.
+A word has its letters' case folded; a text is named by its id, which is its row. The vectors of
+``occurrences`` are in a file, row by row (``vectors.py``). A group is one or two dozen similar
+occurrences of one word, ``size`` rows of ``occurrences`` from row ``first`` on; its vector is their
+mean direction along the axes, and ``reach`` what the nearest of them may have beyond it. Vectors
+are directions: int8 ones have no scale, as a cosine needs none.
 LanceDB (https://lancedb.github.io/lancedb/) writes versions: a table is opened at the one that
 ``index.json`` names.
 """
@@ -21,7 +23,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 from warnings import catch_warnings, simplefilter
 
 import numpy as np
@@ -31,6 +33,8 @@ from polyseme.attention import unit
 
 if TYPE_CHECKING:
     import pyarrow
+
+    from polyseme.senses.vectors import Vectors
 
 Floats = npt.NDArray[np.float32]
 Table = Any
@@ -104,7 +108,7 @@ def texts_schema() -> pyarrow.Schema:
 
 
 def occurrences_schema(keep: Sequence[pyarrow.Field], store: str, dim: int) -> pyarrow.Schema:
-    """Columns of ``incoming``; ``occurrences`` has one more."""
+    """Columns of ``incoming``; ``occurrences`` has all but the vector."""
     import pyarrow as pa
 
     number = {"int8": pa.int8(), "float16": pa.float16(), "float32": pa.float32()}[store]
@@ -135,11 +139,15 @@ def fixed(numbers: npt.NDArray[Any]) -> Any:
 
 def directions(column: Any) -> Floats:
     """(n, dim) float32 of length one, of a column of vectors."""
+    found: Floats = unit(numbers_of(column).astype(np.float32))
+    return found
+
+
+def numbers_of(column: Any) -> npt.NDArray[Any]:
+    """(n, dim) a column of vectors as it is."""
     chunk = column.combine_chunks() if hasattr(column, "combine_chunks") else column
     numbers = chunk.flatten().to_numpy(zero_copy_only=False)
-    rows = numbers.reshape(len(chunk), chunk.type.list_size).astype(np.float32)
-    found: Floats = unit(rows)
-    return found
+    return cast("npt.NDArray[Any]", numbers.reshape(len(chunk), chunk.type.list_size))
 
 
 def cosines(column: Any, vector: Floats) -> Floats:
@@ -147,8 +155,18 @@ def cosines(column: Any, vector: Floats) -> Floats:
 
     In blocks that stay in the processor's cache.
     """
-    blocks = [column.slice(start, _BLOCK) for start in range(0, len(column), _BLOCK)]
-    return np.concatenate([np.zeros(0, np.float32), *(directions(one) @ vector for one in blocks)])
+    found = [np.zeros(0, np.float32)]
+    for start in range(0, len(column), _BLOCK):
+        rows = numbers_of(column.slice(start, _BLOCK)).astype(np.float32)
+        lengths = np.sqrt(np.einsum("nd,nd->n", rows, rows))
+        found.append((rows @ vector) / np.maximum(lengths, 1e-30))
+    return np.concatenate(found)
+
+
+def with_vectors(rows: pyarrow.Table, vectors: Vectors) -> pyarrow.Table:
+    """Rows of ``occurrences`` with their vectors, in place of their numbers ``_rowoffset``."""
+    at = rows["_rowoffset"].to_numpy().astype(np.int64)
+    return rows.drop_columns(["_rowoffset"]).append_column("vector", fixed(vectors.take(at)))
 
 
 def literal(value: str) -> str:
