@@ -432,11 +432,12 @@ def test_axes_hold_most_of_the_vectors() -> None:
 def test_vectors_are_read_as_they_were_written(tmp_path: Path) -> None:
     draw = np.random.default_rng(0)
     numbers = draw.integers(-127, 128, size=(5000, 4)).astype(np.int8)
-    written(tmp_path, 1, [numbers[:1], numbers[1:]])
-    vectors = Vectors(tmp_path, 1, "int8", 4)
-    written(tmp_path, 2, [])
+    written(tmp_path, 1, "int8", numbers.shape, [numbers[:1], numbers[1:]])
+    vectors = Vectors(tmp_path, 1)
+    np.testing.assert_array_equal(np.load(tmp_path / "vectors-1.npy"), numbers)
+    written(tmp_path, 2, "int8", (0, 4), [])
     removed(tmp_path, but=2)
-    assert [file.name for file in tmp_path.iterdir()] == ["vectors-2.bin"]
+    assert [file.name for file in tmp_path.iterdir()] == ["vectors-2.npy"]
     rows = draw.integers(0, 5000, 4999)
     np.testing.assert_array_equal(vectors.take(rows), numbers[rows])
-    assert Vectors(tmp_path, 2, "int8", 4).take(rows[:0]).shape == (0, 4)
+    assert Vectors(tmp_path, 2).take(rows[:0]).shape == (0, 4)

@@ -134,7 +134,7 @@ def test_a_failure_at_any_step_is_as_if_the_step_had_not_begun(
             build_index(read, folder, **options)
             assert contents(folder, model) == expected, (turn, before)
             assert not (folder / "incoming.lance").exists()
-            assert len(list(folder.glob("vectors-*.bin"))) == 1
+            assert len(list(folder.glob("vectors-*.npy"))) == 1
 
     def fails(*anything: Any) -> None:
         raise KeyboardInterrupt

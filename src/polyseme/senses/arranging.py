@@ -66,7 +66,7 @@ def arrange(state: State, progress: bool | None = False) -> None:
     number = state.versions.get("vectors", 0)
     sources: list[tuple[Table, Vectors | None]] = [(incoming, None)]
     if tables["occurrences"] is not None:
-        there = Vectors(state.folder, number, state.job["store"], state.job["dim"])
+        there = Vectors(state.folder, number)
         sources.insert(0, (tables["occurrences"], there))
     made = _Arranged(incoming.schema, sources)
     modes = {name: "create" if tables[name] is None else "overwrite" for name in tables}
@@ -82,7 +82,8 @@ def arrange(state: State, progress: bool | None = False) -> None:
                 occurrences.add(stretch, write_parallelism=1)
                 advance(len(stretch))
 
-    written(state.folder, number + 1, blocks())
+    shape = (made.total, state.job["dim"])
+    written(state.folder, number + 1, state.job["store"], shape, blocks())
     groups, axes = (
         database.create_table(name, rows, mode=modes[name])
         for name, rows in zip(("groups", "axes"), made.groups(), strict=True)

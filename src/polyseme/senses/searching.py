@@ -157,8 +157,7 @@ class Tables:
         texts, occurrences, groups, axes = (
             table_at(database, name, state.versions[name]) for name in names
         )
-        number, job = state.versions["vectors"], state.job
-        vectors = Vectors(state.folder, number, job["store"], job["dim"])
+        vectors = Vectors(state.folder, state.versions["vectors"])
         return cls(state, texts, occurrences, groups, axes, vectors)
 
     @classmethod

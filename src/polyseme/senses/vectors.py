@@ -1,4 +1,4 @@
-"""The vectors of an index, row after row in one file, in the order of the table ``occurrences``.
+"""The vectors of an index, as one array of NumPy's format in the order of ``occurrences``.
 
 A search among all words reads a few rows in each of some thousand places. From a table that takes
 4 µs a row, from a file in the system's cache a tenth of a microsecond.
@@ -22,11 +22,8 @@ _ROWS_AT_ONCE = 1 << 11
 class Vectors:
     """The vectors of a file, which stays open even if it is replaced meanwhile."""
 
-    def __init__(self, folder: Path, number: int, store: str, dim: int) -> None:
-        with file_of(folder, number).open("rb") as file:
-            empty = os.fstat(file.fileno()).st_size == 0
-            self._mapped = None if empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        self._rows: Numbers = np.frombuffer(self._mapped or b"", store).reshape(-1, dim)
+    def __init__(self, folder: Path, number: int) -> None:
+        self._rows: Numbers = np.load(file_of(folder, number), mmap_mode="r")
 
     def take(self, rows: npt.NDArray[np.int64]) -> Numbers:
         """(n, dim) the vectors of some rows, as they are stored."""
@@ -35,15 +32,20 @@ class Vectors:
     def blocks(self, rows: npt.NDArray[np.int64]) -> Iterator[Numbers]:
         """The same, some at a time."""
         for start in range(0, len(rows), _ROWS_AT_ONCE):
-            yield self._rows[rows[start : start + _ROWS_AT_ONCE]]
-            if self._mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+            yield np.asarray(self._rows[rows[start : start + _ROWS_AT_ONCE]])
+            if isinstance(self._rows.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
                 # Else what was read, and what lies around it, would count as this process's memory.
-                self._mapped.madvise(mmap.MADV_DONTNEED)
+                self._rows.base.madvise(mmap.MADV_DONTNEED)
 
 
-def written(folder: Path, number: int, blocks: Iterable[Numbers]) -> None:
-    """Write vectors, in place of a file that was cut off."""
+def written(
+    folder: Path, number: int, store: str, shape: tuple[int, int], blocks: Iterable[Numbers]
+) -> None:
+    """Write vectors (rows, dim), in place of a file that was cut off."""
+    kind = np.lib.format.dtype_to_descr(np.dtype(store))
     with file_of(folder, number).open("wb") as file:
+        header = {"descr": kind, "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
         for block in blocks:
             file.write(np.ascontiguousarray(block).data)
         file.flush()
@@ -52,11 +54,11 @@ def written(folder: Path, number: int, blocks: Iterable[Numbers]) -> None:
 
 def removed(folder: Path, but: int | None = None) -> None:
     """Remove the files of all vectors, but for those of one number."""
-    for file in folder.glob("vectors-*.bin"):
+    for file in folder.glob("vectors-*.npy"):
         if but is None or file != file_of(folder, but):
             file.unlink()
 
 
 def file_of(folder: Path, number: int) -> Path:
     """Where the vectors of a number are."""
-    return folder / f"vectors-{number}.bin"
+    return folder / f"vectors-{number}.npy"
