@@ -24,6 +24,7 @@ class Vectors:
 
     def __init__(self, folder: Path, number: int) -> None:
         self._rows: Numbers = np.load(file_of(folder, number), mmap_mode="r")
+        self._mapped: Any = self._rows.base
 
     def take(self, rows: npt.NDArray[np.int64]) -> Numbers:
         """(n, dim) the vectors of some rows, as they are stored."""
@@ -33,9 +34,9 @@ class Vectors:
         """The same, some at a time."""
         for start in range(0, len(rows), _ROWS_AT_ONCE):
             yield np.asarray(self._rows[rows[start : start + _ROWS_AT_ONCE]])
-            if isinstance(self._rows.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+            if isinstance(self._mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
                 # Else what was read, and what lies around it, would count as this process's memory.
-                self._rows.base.madvise(mmap.MADV_DONTNEED)
+                self._mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def written(
