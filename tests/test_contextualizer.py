@@ -93,6 +93,16 @@ def test_a_text_has_the_same_bits_in_any_batch(
             assert np.array_equal(sentence, model.encode(TEXTS[i]))
 
 
+def test_the_callers_autocast_changes_no_bit() -> None:
+    torch = pytest.importorskip("torch", reason="autocast is torch's")
+    model = polyseme.load(backend="torch")
+    texts = ["An apple a day keeps the doctor away"] * 300
+    for some in (texts, texts[:1]):
+        expected = model.contextualize(some).vectors
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert np.array_equal(model.contextualize(some).vectors, expected)
+
+
 def test_a_generator_is_streamed_and_not_listed(model: Contextualizer) -> None:
     taken = []
 

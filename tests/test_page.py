@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -155,7 +154,7 @@ def changes(page: Page, act: Callable[[], Any]) -> str:
     """The formula, once an act has changed it."""
     before = page.locator(".formula").inner_text()
     act()
-    expect(page.locator(".formula")).not_to_have_text(re.compile(rf"^\\s*{re.escape(before)}\\s*$"))
+    expect(page.locator(".formula")).not_to_have_text(before, use_inner_text=True)
     return formula(page)
 
 

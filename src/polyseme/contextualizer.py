@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -573,13 +573,17 @@ class Contextualizer:
             where = replace(where, dtype="float32")
         return Contextualizer(checkpoint, self.tokenizer, where, word_vectors=self.word_vectors)
 
-    def _no_gradients(self) -> AbstractContextManager[Any]:
+    @contextmanager
+    def _no_gradients(self) -> Iterator[None]:
         if self.place.backend == "numpy":
-            return nullcontext()
+            yield
+            return
         import torch
 
-        context: AbstractContextManager[Any] = torch.inference_mode()
-        return context
+        # The model's precision is its own, whatever the caller's autocast says.
+        device = self.place.device.partition(":")[0]
+        with torch.inference_mode(), torch.autocast(device, enabled=False):
+            yield
 
 
 def _made(
