@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import polyseme
+from memory import megabytes
 from polyseme.corpus import Wanted, embed_corpus
 from sentences import DEFAULT, sentences
 
@@ -111,7 +112,7 @@ def memory(words: int, kinds: list[str], options: list[str], place: Path) -> Non
             done += told["words"]
             if done >= shown:
                 seconds = time.perf_counter() - begun
-                resident = status(process.pid, "VmRSS")
+                resident = megabytes("VmRSS", process.pid)
                 print(
                     f"{done:14,}{seconds:10.0f}{done / seconds:10,.0f}{resident:14,.0f}", flush=True
                 )
@@ -120,13 +121,6 @@ def memory(words: int, kinds: list[str], options: list[str], place: Path) -> Non
         size = sum(part.stat().st_size for part in out.glob("*.parquet"))
         print(f"status {code}, peak {used.ru_maxrss / 1e3:,.0f} MB, {size / 1e6:,.0f} MB written")
         shutil.rmtree(out)
-
-
-def status(process: int, name: str) -> float:
-    """A line of /proc/PID/status, in MB."""
-    with Path(f"/proc/{process}/status").open() as lines:
-        found = next(line for line in lines if line.startswith(f"{name}:"))
-    return int(found.split()[1]) / 1e3
 
 
 class Counting:

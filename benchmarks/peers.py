@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
-import re
 import statistics
 import subprocess
 import sys
@@ -33,6 +32,7 @@ from typing import Any
 
 import numpy as np
 
+from memory import megabytes
 from sentences import sentences
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -422,9 +422,7 @@ def main() -> None:
     texts = sentences(options.sentences, options.text)
     if options.memory_of:
         build(options.memory_of, options.folder, options.size)(texts)
-        # Not getrusage, whose peak of a child is that of its parent when it was started.
-        status = Path("/proc/self/status").read_text(encoding="utf-8")
-        print(int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024)
+        print(megabytes("VmHWM"))
         return
     with tempfile.TemporaryDirectory() as folder:
         compare(Path(folder), texts, options)

@@ -30,6 +30,7 @@ from pathlib import Path
 import numpy as np
 
 import polyseme
+from memory import megabytes
 from polyseme.attention import unit
 from polyseme.contextualizer import Contextualizer
 from polyseme.evaluation.models import vectors_at
@@ -222,7 +223,8 @@ def large(text: Path, folder: Path, occurrences: int) -> None:
     print(
         f"built: {made.occurrences:,} occurrences, {made.texts:,} texts, {made.seconds:,.0f} s, "
         f"{made.occurrences / made.seconds:,.0f}/s; {made.bytes / 1e6:,.0f} MB, "
-        f"{made.bytes / made.occurrences:.0f} bytes an occurrence, peak memory {memory():,.0f} MB"
+        f"{made.bytes / made.occurrences:.0f} bytes an occurrence, "
+        f"peak memory {megabytes('VmHWM'):,.0f} MB"
     )
 
 
@@ -244,7 +246,7 @@ def measure(folder: Path, queries: int, seed: int) -> None:
     asked = index._tables.occurrences_of(rows, np.zeros(len(rows), np.float32))
     positions = [[start for start, _ in split_words(one.text)].index(one.start) for one in asked]
     index.words  # noqa: B018 -- read once
-    print(f"words read; memory {memory():,.0f} MB")
+    print(f"words read; memory {megabytes('VmHWM'):,.0f} MB")
     for name in ("search", "synonyms"):
         call = getattr(index, name)
         call(asked[0].text, positions[0])
@@ -258,7 +260,7 @@ def measure(folder: Path, queries: int, seed: int) -> None:
             f"{name}: p50 {1e3 * statistics.median(times):.1f} ms, "
             f"p95 {1e3 * sorted(times)[int(0.95 * len(times))]:.1f} ms, "
             f"{len(times) / sum(times):.0f} queries/s; processor time a query {1e3 * used:.1f} ms; "
-            f"peak memory {memory():,.0f} MB"
+            f"peak memory {megabytes('VmHWM'):,.0f} MB"
         )
     recall(index, asked, positions)
 
@@ -301,12 +303,6 @@ def recall(index: SenseIndex, asked: list, positions: list[int]) -> None:
         f"recall at {K} against all occurrences: {np.mean(by_place):.3f} of the nearest "
         f"occurrences of other words, {np.mean(by_name):.3f} of the nearest words"
     )
-
-
-def memory() -> float:
-    """Peak of this process in MB; that of ``getrusage`` has the parent's in it."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) / 1e3
 
 
 if __name__ == "__main__":

@@ -9,19 +9,12 @@ polyseme-small; the sentences of a text, over and over. The last column is the p
 from __future__ import annotations
 
 import argparse
-import re
 import time
 from itertools import cycle
-from pathlib import Path
 
 import polyseme
+from memory import megabytes
 from sentences import sentences
-
-
-def megabytes(name: str) -> int:
-    """A line of the process's status, in MB."""
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    return int(re.search(rf"{name}:\s+(\d+)", status)[1]) // 1024
 
 
 def main() -> None:
@@ -32,7 +25,7 @@ def main() -> None:
     options = parser.parse_args()
     model = polyseme.load(**dict(pair.split("=", 1) for pair in options.options))
     texts = sentences(20_000, options.text)
-    print(model, f"{megabytes('VmRSS')} MB before the first text")
+    print(model, f"{megabytes('VmRSS'):.0f} MB before the first text")
     print(f"{'sentences':>12}{'words':>12}{'words/s':>10}{'MB':>6}{'peak MB':>9}")
     begun, words, shown = time.perf_counter(), 0, 0.0
     for number, doc in enumerate(model.contextualize(cycle(texts)), 1):
@@ -40,7 +33,7 @@ def main() -> None:
         passed = time.perf_counter() - begun
         if passed - shown >= options.seconds / 6:
             row = f"{number:12,}{words:12,}{words / passed:10,.0f}"
-            print(f"{row}{megabytes('VmRSS'):6}{megabytes('VmHWM'):9}", flush=True)
+            print(f"{row}{megabytes('VmRSS'):6.0f}{megabytes('VmHWM'):9.0f}", flush=True)
             shown = passed
         if passed >= options.seconds:
             return

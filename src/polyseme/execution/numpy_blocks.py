@@ -100,7 +100,7 @@ def operations(parameters: Mapping[str, Floats], config: EncoderConfig) -> Opera
 
 def workers(tokens: int) -> int:
     """Processors, as far as there is enough for each."""
-    return max(1, min(processors(), tokens // LEAST_TOKENS))
+    return max(1, min(processors(), -(-tokens // LEAST_TOKENS)))
 
 
 class _Map:

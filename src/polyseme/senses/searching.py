@@ -28,7 +28,6 @@ from polyseme.senses.tables import (
     both,
     connect,
     cosines,
-    fixed,
     numbers_of,
     table_at,
     with_vectors,
@@ -247,7 +246,7 @@ class Tables:
         if allowed is not None:
             kept = allowed[rows]
             rows, words = rows[kept], words[kept]
-        near = [cosines(fixed(block), vector) for block in self.vectors.blocks(rows)]
+        near = [cosines(block, vector) for block in self.vectors.blocks(rows)]
         return words, rows, np.concatenate([np.zeros(0, np.float32), *near])
 
     def _allowed(self, where: str) -> npt.NDArray[np.bool_]:

@@ -150,14 +150,14 @@ def numbers_of(column: Any) -> npt.NDArray[Any]:
     return cast("npt.NDArray[Any]", numbers.reshape(len(chunk), chunk.type.list_size))
 
 
-def cosines(column: Any, vector: Floats) -> Floats:
-    """(n,) cosines of a column of vectors to a vector (dim,) of length one.
+def cosines(vectors: npt.NDArray[Any], vector: Floats) -> Floats:
+    """(n,) cosines of vectors (n, dim), of any length, to a vector (dim,) of length one.
 
     In blocks that stay in the processor's cache.
     """
     found = [np.zeros(0, np.float32)]
-    for start in range(0, len(column), _BLOCK):
-        rows = numbers_of(column.slice(start, _BLOCK)).astype(np.float32)
+    for start in range(0, len(vectors), _BLOCK):
+        rows = vectors[start : start + _BLOCK].astype(np.float32)
         lengths = np.sqrt(np.einsum("nd,nd->n", rows, rows))
         found.append((rows @ vector) / np.maximum(lengths, 1e-30))
     return np.concatenate(found)
