@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 from collections import Counter
 from pathlib import Path
@@ -385,7 +386,7 @@ def test_the_nearest_words_are_found_among_many_groups(
     opened = SenseIndex.open(tmp_path / "index", small)
     assert len(opened) == 3200
     tables = opened._tables
-    assert tables.meeting.means.shape == (len(tables.groups), 8)
+    assert tables.meeting.leading.shape == (len(tables.groups), 8)
     assert len(tables.groups) > 100
     vector = unit(small.contextualize("new doctor")["doctor"])
     rows = tables.of_words(WORDS, None)
@@ -426,7 +427,12 @@ def test_axes_hold_most_of_the_vectors() -> None:
     assert axes_of([], 5).shape == (5, 5)
 
 
-def test_vectors_are_read_as_they_were_written(tmp_path: Path) -> None:
+@pytest.mark.parametrize("reads", [True, False])
+def test_vectors_are_read_as_they_were_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reads: bool
+) -> None:
+    if not reads:
+        monkeypatch.delattr(os, "preadv", raising=False)
     draw = np.random.default_rng(0)
     numbers = draw.integers(-127, 128, size=(5000, 4)).astype(np.int8)
     written(tmp_path, 1, "int8", numbers.shape, [numbers[:1], numbers[1:]])
@@ -437,4 +443,14 @@ def test_vectors_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["vectors-2.npy"]
     rows = draw.integers(0, 5000, 4999)
     np.testing.assert_array_equal(vectors.take(rows), numbers[rows])
+    np.testing.assert_array_equal(vectors.take(np.arange(7, 900)), numbers[7:900])
     assert Vectors(tmp_path, 2).take(rows[:0]).shape == (0, 4)
+
+
+@pytest.mark.skipif(not hasattr(os, "preadv"), reason="a mapped file cannot tell")
+def test_a_file_that_is_cut_off_while_it_is_read(tmp_path: Path) -> None:
+    written(tmp_path, 1, "int8", (50, 4), [np.ones((50, 4), np.int8)])
+    vectors = Vectors(tmp_path, 1)
+    os.truncate(tmp_path / "vectors-1.npy", 300)
+    with pytest.raises(OSError, match=r"vectors-1.npy: the file ends before row 50"):
+        vectors.take(np.asarray([0, 48, 49]))

@@ -43,6 +43,12 @@ Integers = npt.NDArray[np.int64]
 GROUPS = 2048
 """Groups that are looked into, of all words'."""
 
+LEADING = 64
+"""Axes along which all groups are ranked first."""
+
+_CANDIDATES = 4
+"""How many times the wanted groups are ranked along the other axes too."""
+
 _SAME_START = 3
 
 
@@ -55,7 +61,8 @@ class Groups:
         edges: (words + 1) the first group of each word, and the number of groups.
         first: (groups) row of each group's first occurrence.
         size: (groups) how many there are.
-        means: (groups, axes) float32.
+        leading: (groups, LEADING) float32, the groups' means along the first axes.
+        others: (groups, axes - LEADING) float32, along the others.
         reach: (groups) what the nearest occurrence may have beyond the mean.
         axes: (axes, dim) that the means are seen along.
     """
@@ -64,7 +71,8 @@ class Groups:
     edges: Integers
     first: Integers
     size: Integers
-    means: Floats
+    leading: Floats
+    others: Floats
     reach: Floats
     axes: Floats
 
@@ -73,10 +81,12 @@ class Groups:
         """What the tables hold."""
         rows = groups.search().select(["word", "first", "size", "reach"]).to_arrow()
         turned = numbers_of(axes.to_arrow()["vector"])
-        means = np.empty((len(rows), len(turned)), np.float32)
+        leading = np.empty((len(rows), min(LEADING, len(turned))), np.float32)
+        others = np.empty((len(rows), len(turned) - leading.shape[1]), np.float32)
         done = 0
         for batch in groups.search().select(["vector"]).to_batches():
-            means[done : done + len(batch)] = numbers_of(batch["vector"])
+            here = slice(done, done + len(batch))
+            leading[here], others[here] = np.split(numbers_of(batch["vector"]), [LEADING], axis=1)
             done += len(batch)
         encoded = rows["word"].combine_chunks().dictionary_encode()
         owners = encoded.indices.to_numpy()
@@ -86,7 +96,8 @@ class Groups:
             np.searchsorted(owners, np.arange(len(words) + 1)),
             rows["first"].to_numpy(),
             rows["size"].to_numpy().astype(np.int64),
-            means,
+            leading,
+            others,
             rows["reach"].to_numpy(),
             turned,
         )
@@ -106,17 +117,18 @@ class Groups:
             leave_out: words that are not wanted.
             allowed: (occurrences) those that count; None for all.
         """
-        promised = self.means @ (self.axes @ vector) + self.reach
+        along = self.axes @ vector
+        promised = self.leading @ along[:LEADING] + self.reach
         for word in leave_out:
             at = bisect_left(self.words, word)
             if at < len(self.words) and self.words[at] == word:
                 promised[self.edges[at] : self.edges[at + 1]] = -np.inf
         if allowed is not None:
             promised[~np.logical_or.reduceat(allowed, self.first)] = -np.inf
-        best = np.arange(len(promised))
-        if wanted < len(promised):
-            best = np.sort(np.argpartition(-promised, wanted)[:wanted])
-        return best[promised[best] > -np.inf]
+        likely = _largest(promised, _CANDIDATES * wanted)
+        promised = promised[likely] + self.others[likely] @ along[LEADING:]
+        best = _largest(promised, wanted)
+        return likely[best[promised[best] > -np.inf]]
 
 
 @dataclass(frozen=True)
@@ -325,6 +337,14 @@ def forms_of(word: str, words: Sequence[str]) -> list[str]:
     here = bisect_left(words, start)
     end = bisect_left(words, start + chr(0x10FFFF), here)
     return [word, *(other for other in words[here:end] if other != word and alike(word, other))]
+
+
+def _largest(numbers: Floats, k: int) -> Integers:
+    """Where the k largest are, in the order in which they stand."""
+    if k >= len(numbers):
+        return np.arange(len(numbers))
+    found: Integers = np.sort(np.argpartition(numbers, -k)[-k:])
+    return found
 
 
 def _best_of_each(words: Integers, near: Floats, k: int) -> Integers:

@@ -155,12 +155,15 @@ def cosines(vectors: npt.NDArray[Any], vector: Floats) -> Floats:
 
     In blocks that stay in the processor's cache.
     """
-    found = [np.zeros(0, np.float32)]
+    found = np.empty(len(vectors), np.float32)
+    block = np.empty((min(_BLOCK, len(vectors)), len(vector)), np.float32)
     for start in range(0, len(vectors), _BLOCK):
-        rows = vectors[start : start + _BLOCK].astype(np.float32)
-        lengths = np.sqrt(np.einsum("nd,nd->n", rows, rows))
-        found.append((rows @ vector) / np.maximum(lengths, 1e-30))
-    return np.concatenate(found)
+        given = vectors[start : start + _BLOCK]
+        rows = block[: len(given)]
+        rows[...] = given
+        lengths = np.sqrt(np.matmul(rows[:, None, :], rows[:, :, None])[:, 0, 0])
+        found[start : start + _BLOCK] = (rows @ vector) / np.maximum(lengths, 1e-30)
+    return found
 
 
 def with_vectors(rows: pyarrow.Table, vectors: Vectors) -> pyarrow.Table:

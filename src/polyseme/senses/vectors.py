@@ -6,7 +6,6 @@ A search among all words reads a few rows in each of some thousand places. From 
 
 from __future__ import annotations
 
-import mmap
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -20,23 +19,41 @@ _ROWS_AT_ONCE = 1 << 11
 
 
 class Vectors:
-    """The vectors of a file, which stays open even if it is replaced meanwhile."""
+    """The vectors of a file, which stays open even if it is replaced meanwhile.
+
+    Rows are read, not mapped: mapped pages would count as this process's memory, and a page that is
+    met for the first time costs more than reading it.
+    """
 
     def __init__(self, folder: Path, number: int) -> None:
-        self._rows: Numbers = np.load(file_of(folder, number), mmap_mode="r")
-        self._mapped: Any = self._rows.base
+        self._path = file_of(folder, number)
+        self._mapped: Any = np.load(self._path, mmap_mode="r")
+        self._file = self._path.open("rb", buffering=0)
 
     def take(self, rows: npt.NDArray[np.int64]) -> Numbers:
         """(n, dim) the vectors of some rows, as they are stored."""
-        return np.concatenate([self._rows[:0], *self.blocks(rows)])
+        found = np.empty((len(rows), self._mapped.shape[1]), self._mapped.dtype)
+        # Each run of consecutive rows at once.
+        edges = np.flatnonzero(np.diff(rows, prepend=-2) != 1)
+        edges = np.append(edges, len(rows)).tolist()
+        firsts = rows[edges[:-1]].tolist()
+        for first, start, stop in zip(firsts, edges, edges[1:], strict=False):
+            self._read(first, found[start:stop])
+        return found
 
     def blocks(self, rows: npt.NDArray[np.int64]) -> Iterator[Numbers]:
         """The same, some at a time."""
         for start in range(0, len(rows), _ROWS_AT_ONCE):
-            yield np.asarray(self._rows[rows[start : start + _ROWS_AT_ONCE]])
-            if isinstance(self._mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-                # Else what was read, and what lies around it, would count as this process's memory.
-                self._mapped.madvise(mmap.MADV_DONTNEED)
+            yield self.take(rows[start : start + _ROWS_AT_ONCE])
+
+    def _read(self, first: int, into: Numbers) -> None:
+        if not hasattr(os, "preadv"):  # Windows has no such call.
+            into[...] = self._mapped[first : first + len(into)]
+            return
+        place = self._mapped.offset + first * self._mapped.strides[0]
+        got = os.preadv(self._file.fileno(), [into.data], place)
+        if got != into.nbytes:
+            raise OSError(f"{self._path}: the file ends before row {first + len(into)}")
 
 
 def written(
