@@ -46,7 +46,7 @@ Result = TypeVar("Result", EmbeddedTexts, npt.NDArray[np.float32])
 
 # Characters of a batch: enough for many texts of each length; of a stream, few enough for memory
 # that stays small, of a list, enough for few copies when the batches are joined.
-_CHARACTERS_OF_A_STREAM = 1 << 16
+_CHARACTERS_OF_A_STREAM = 3 << 13
 _CHARACTERS_OF_A_LIST = 1 << 20
 # What may be computed together with other threads' calls, and how much of it at a time.
 _CHARACTERS_OF_A_SMALL_CALL = 1 << 14
