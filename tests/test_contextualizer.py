@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import polyseme
-from polyseme import Contextualizer, WordVectors
+from polyseme import Contextualizer, WordVectors, contextualizer
 
 from .conftest import MakeModel, write_model
 
@@ -101,6 +101,25 @@ def test_the_callers_autocast_changes_no_bit() -> None:
         expected = model.contextualize(some).vectors
         with torch.autocast("cpu", dtype=torch.bfloat16):
             assert np.array_equal(model.contextualize(some).vectors, expected)
+
+
+def test_what_is_tokenised_while_a_gpu_computes_comes_in_order(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    model = polyseme.load(write_model(tmp_path / "model"), backend="numpy")
+    texts = [TEXTS[i % len(TEXTS)] for i in range(300)]
+    docs, sentences = model.contextualize(texts), model.encode(texts)
+    monkeypatch.setattr(model, "_on_gpu", True)
+    for name in ("LIST", "GPU_STREAM"):
+        monkeypatch.setattr(contextualizer, f"_CHARACTERS_OF_A_{name}", 200)
+    monkeypatch.setattr(contextualizer, "_CHARACTERS_OF_A_SMALL_CALL", 0)
+    assert np.array_equal(model.contextualize(texts).vectors, docs.vectors)
+    assert np.array_equal(model.encode(texts), sentences)
+    for doc, found in zip(docs, model.contextualize(iter(texts)), strict=True):
+        assert np.array_equal(doc.vectors, found.vectors)
+    stream = model.contextualize(iter([*texts, 3]))
+    with pytest.raises(TypeError, match="300"):
+        list(stream)
 
 
 def test_a_generator_is_streamed_and_not_listed(model: Contextualizer) -> None:

@@ -19,6 +19,7 @@ NEEDED = {
     "torch": (
         "torch_cpu",
         "torch_eager",
+        "torch_gpu",
         "torch_int8",
         "distil",
         "learner",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,44 @@ def test_a_model_gives_words_and_sentences_their_vectors(tmp_path: Path) -> None
     free = there.static().parameter_free().contextualize(texts)
     expected = here.static().parameter_free().contextualize(texts)
     np.testing.assert_allclose(free.vectors, expected.vectors, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_texts_attend_packed_and_do_not_see_their_neighbours(dtype: str) -> None:
+    if torch.cuda.get_device_capability() < (8, 0):
+        pytest.skip("flash attention needs compute capability 8.0")
+    pytest.importorskip("torch.nn.attention.varlen", reason="torch has it from 2.10 on")
+    config = config_of("post-norm", width=128, inner=256, heads=4)
+    place = Place("torch", "cuda", dtype)
+    arrays, operations = prepare(random_parameters(config), config, place)
+    assert operations.attend_packed is not None
+    random = torch.Generator("cuda").manual_seed(0)
+    lengths = [40, 1, 7, 80]
+    states = torch.randn((3, sum(lengths), 128), device="cuda", generator=random)
+    query, key, value = states.to(arrays["embeddings.tokens"].dtype)
+    edges = np.cumsum([0, *lengths])
+    at = torch.from_numpy(edges).to("cuda", torch.int32)
+    together = operations.attend_packed(query, key, value, heads=4, edges=at, longest=80)
+    for start, stop in pairwise(edges.tolist()):
+        own = (array[start:stop] for array in (query, key, value))
+        alone = operations.attend_packed(
+            *own,
+            heads=4,
+            edges=torch.tensor([0, stop - start], dtype=torch.int32, device="cuda"),
+            longest=stop - start,
+        )
+        assert torch.equal(alone, together[start:stop])
+
+
+def test_a_long_list_and_a_stream_come_in_order(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "model")
+    texts = [f"an apple {i % 7} a day keeps the doctor" for i in range(60_000)]
+    there, here = (polyseme.load(folder, device=device) for device in ("cuda", "cpu"))
+    expected = here.contextualize(texts)
+    np.testing.assert_allclose(there.contextualize(texts).vectors, expected.vectors, atol=2e-3)
+    for doc, found in zip(expected, there.contextualize(iter(texts)), strict=True):
+        assert doc.text == found.text
+        np.testing.assert_allclose(found.vectors, doc.vectors, atol=2e-3)
 
 
 def test_a_student_learns(tmp_path: Path) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
 from polyseme.execution import threads
-from polyseme.execution.threads import products_in_one_thread, side_by_side
+from polyseme.execution.threads import ahead, products_in_one_thread, side_by_side
 
 
 def blas_threads() -> list[int]:
@@ -144,3 +145,45 @@ def test_a_forked_process_has_threads_of_its_own() -> None:
         assert child.exitcode == 0
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_what_is_ahead_comes_in_order(workers: int) -> None:
+    read: list[int] = []
+
+    def items() -> Iterator[int]:
+        for i in range(7):
+            read.append(i)
+            yield i
+
+    found = []
+    for item, result in ahead(lambda i: i * i, items(), workers):
+        found.append((item, result))
+        assert len(read) <= item + workers
+    assert found == [(i, i * i) for i in range(7)]
+    assert list(ahead(str, [], workers)) == []
+
+
+def test_the_next_is_at_work_while_one_waits() -> None:
+    second = threading.Event()
+
+    def work(item: int) -> int:
+        if item == 0:
+            assert second.wait(10)
+        second.set()
+        return item
+
+    assert [result for _, result in ahead(work, range(4), 2)] == [0, 1, 2, 3]
+
+
+def test_what_was_done_before_an_error_is_not_lost() -> None:
+    def work(item: int) -> int:
+        if item == 2:
+            raise ValueError("the third")
+        return item
+
+    found = []
+    with pytest.raises(ValueError, match="the third"):
+        for _, result in ahead(work, range(5), 2):
+            found.append(result)
+    assert found == [0, 1]

@@ -24,17 +24,14 @@ def tensors_of(config: Any) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("inference", [False, True])
 @pytest.mark.parametrize("activation", ["gelu", "gelu_tanh", "relu", "silu"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_states_and_gradients_are_those_of_the_plain_functions(
-    kind: str, activation: str, inference: bool
-) -> None:
+def test_states_and_gradients_are_those_of_the_plain_functions(kind: str, activation: str) -> None:
     config = config_of(kind, activation=activation)
     plain, eager = tensors_of(config), tensors_of(config)
     ids = ids_of(LENGTHS)
     expected = encode(plain, config, ids).values
-    operations = torch_eager.operations(eager, config, inference=inference)
+    operations = torch_eager.operations(eager, config)
     found = encode(eager, config, ids, operations=operations).values
     assert torch.allclose(found, expected, atol=1e-10)
     weights = torch.tensor(np.random.default_rng(1).normal(size=expected.shape))

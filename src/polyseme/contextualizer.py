@@ -24,6 +24,7 @@ from polyseme.checkpoints import Checkpoint, Stored
 from polyseme.embedded import EmbeddedText, EmbeddedTexts, joined
 from polyseme.encoder import EncoderConfig, encode, encode_layers
 from polyseme.execution import Place, on_host, prepare
+from polyseme.execution.threads import ahead
 from polyseme.execution.together import Together
 from polyseme.hub import push
 from polyseme.inputs import Text, as_list, batches, checked, is_stream, size_of
@@ -45,9 +46,14 @@ Floats = npt.NDArray[np.float32]
 Result = TypeVar("Result", EmbeddedTexts, npt.NDArray[np.float32])
 
 # Characters of a batch: enough for many texts of each length; of a stream, few enough for memory
-# that stays small, of a list, enough for few copies when the batches are joined.
+# that stays small (on a GPU, enough for a step), of a list, enough for few copies when the batches
+# are joined.
 _CHARACTERS_OF_A_STREAM = 3 << 13
+_CHARACTERS_OF_A_GPU_STREAM = 1 << 18
 _CHARACTERS_OF_A_LIST = 1 << 20
+# Tokens of a step: what caches hold of its states, or what keeps a GPU busy.
+_TOKENS_OF_A_STEP = 1 << 11
+_TOKENS_OF_A_GPU_STEP = 1 << 15
 # What may be computed together with other threads' calls, and how much of it at a time.
 _CHARACTERS_OF_A_SMALL_CALL = 1 << 14
 _CHARACTERS_TOGETHER = 1 << 17
@@ -78,6 +84,8 @@ class Contextualizer:
         self._arrays, self._operations = prepare(checkpoint.parameters, checkpoint.config, where)
         self._together = Together(_part, most=_CHARACTERS_TOGETHER)
         self._one_at_a_time = Lock()
+        self._on_gpu = where.device != "cpu"
+        self._step_tokens = _TOKENS_OF_A_GPU_STEP if self._on_gpu else _TOKENS_OF_A_STEP
 
     @property
     def name(self) -> str:
@@ -130,7 +138,7 @@ class Contextualizer:
         phrases: Phrases | Iterable[str] | None = ...,
         layer: int | None = ...,
         normalize: bool = ...,
-        batch_tokens: int = ...,
+        batch_tokens: int | None = ...,
         progress: bool | None = ...,
     ) -> EmbeddedText: ...
     @overload
@@ -141,7 +149,7 @@ class Contextualizer:
         phrases: Phrases | Iterable[str] | None = ...,
         layer: int | None = ...,
         normalize: bool = ...,
-        batch_tokens: int = ...,
+        batch_tokens: int | None = ...,
         progress: bool | None = ...,
     ) -> Iterator[EmbeddedText]: ...
     @overload
@@ -152,7 +160,7 @@ class Contextualizer:
         phrases: Phrases | Iterable[str] | None = ...,
         layer: int | None = ...,
         normalize: bool = ...,
-        batch_tokens: int = ...,
+        batch_tokens: int | None = ...,
         progress: bool | None = ...,
     ) -> EmbeddedTexts: ...
     def contextualize(
@@ -162,7 +170,7 @@ class Contextualizer:
         phrases: Phrases | Iterable[str] | None = None,
         layer: int | None = None,
         normalize: bool = False,
-        batch_tokens: int = 2048,
+        batch_tokens: int | None = None,
         progress: bool | None = None,
     ) -> EmbeddedText | EmbeddedTexts | Iterator[EmbeddedText]:
         """Give every word of the texts its vector in its text.
@@ -173,8 +181,8 @@ class Contextualizer:
             phrases: phrases that are kept as one unit with one vector, such as "piece of cake".
             layer: the state after this layer, negative from the end; 0 is static. The last if None.
             normalize: scale each vector to length one.
-            batch_tokens: tokens that are computed at a time; changes speed and memory, no bit of
-                the result.
+            batch_tokens: tokens that are computed at a time; changes speed and memory, on a CPU no
+                bit of the result. If None, 2,048 on a CPU and 32,768 on a GPU.
             progress: show a bar on stderr; if None, on long work at a terminal.
 
         Returns:
@@ -192,7 +200,8 @@ class Contextualizer:
             ((10, 256), False)
         """
         layer = self._layer(layer)
-        batch_tokens = _positive("batch_tokens", batch_tokens)
+        if batch_tokens is not None:
+            batch_tokens = _positive("batch_tokens", batch_tokens)
         if phrases is not None and not isinstance(phrases, Phrases):
             phrases = Phrases(phrases)
 
@@ -221,7 +230,7 @@ class Contextualizer:
         texts: Any,
         *,
         normalize: bool | None = None,
-        batch_tokens: int = 2048,
+        batch_tokens: int | None = None,
         progress: bool | None = None,
     ) -> Floats:
         """Sentence vectors: one vector for a text.
@@ -233,7 +242,7 @@ class Contextualizer:
         Args:
             texts: a str, or a list, tuple, NumPy, pandas or Arrow array, or generator of str.
             normalize: scale each vector to length one; if None, as the model is set.
-            batch_tokens: tokens that are computed at a time.
+            batch_tokens: tokens that are computed at a time; if None, as in ``contextualize``.
             progress: show a bar on stderr; if None, on long work at a terminal.
 
         Returns:
@@ -249,7 +258,8 @@ class Contextualizer:
             >>> polyseme.load().encode(["An apple a day", "Apple pie"]).shape
             (2, 256)
         """
-        batch_tokens = _positive("batch_tokens", batch_tokens)
+        if batch_tokens is not None:
+            batch_tokens = _positive("batch_tokens", batch_tokens)
         sentence = self.checkpoint.sentence
         if sentence.unsupported:
             raise ValueError(
@@ -433,7 +443,7 @@ class Contextualizer:
         return [on_host(weights)[0] for weights in record], sequences
 
     def vectors_of(
-        self, tokens: TokenizedTexts, *, layer: int | None = None, batch_tokens: int = 2048
+        self, tokens: TokenizedTexts, *, layer: int | None = None, batch_tokens: int | None = None
     ) -> Floats:
         """(n_words, dim) float32 states of the words after a layer, of texts already tokenised."""
         layer = self._layer(layer)
@@ -445,7 +455,7 @@ class Contextualizer:
             return on_host(words.values)
 
     def vectors_of_layers(
-        self, tokens: TokenizedTexts, layers: Sequence[int], *, batch_tokens: int = 2048
+        self, tokens: TokenizedTexts, layers: Sequence[int], *, batch_tokens: int | None = None
     ) -> list[Floats]:
         """``vectors_of`` after each of several layers, from one pass of a model with layers."""
         first, last = tokens.word_tokens.T
@@ -466,7 +476,7 @@ class Contextualizer:
         )
 
     def states(
-        self, sequences: Sequences, layers: Sequence[int], batch_tokens: int = 2048
+        self, sequences: Sequences, layers: Sequence[int], batch_tokens: int | None = None
     ) -> list[Array]:
         """(n_tokens, dim) states of every token after each of several layers."""
         with self._one_at_a_time, self._no_gradients():
@@ -476,11 +486,11 @@ class Contextualizer:
                 sequences.token_ids,
                 layers,
                 operations=self._operations,
-                batch_tokens=batch_tokens,
+                batch_tokens=batch_tokens or self._step_tokens,
             )
         return [states.values for states in packed]
 
-    def _sentence_vectors(self, tokens: TokenizedTexts, batch_tokens: int) -> Floats:
+    def _sentence_vectors(self, tokens: TokenizedTexts, batch_tokens: int | None) -> Floats:
         """(n_texts, dim) float32 pooled states."""
         if not self.config.layers:
             vectors = self.vectors_of(tokens, batch_tokens=batch_tokens)[tokens.known]
@@ -530,9 +540,17 @@ class Contextualizer:
         options: Hashable,
     ) -> Iterator[Result]:
         with progress_bar(total, progress) as advance:
-            size = _CHARACTERS_OF_A_STREAM if total is None else _CHARACTERS_OF_A_LIST
-            for batch in batches(texts, size):
-                yield self._perhaps_together(embed, batch, options)
+            size = _CHARACTERS_OF_A_LIST
+            if total is None:
+                size = _CHARACTERS_OF_A_GPU_STREAM if self._on_gpu else _CHARACTERS_OF_A_STREAM
+
+            def run(batch: list[Text]) -> Result:
+                return self._perhaps_together(embed, batch, options)
+
+            # While a GPU computes, the next texts are tokenised.
+            workers = 2 if self._on_gpu and total != 1 else 1
+            for batch, result in ahead(run, batches(texts, size), workers):
+                yield result
                 advance(len(batch))
 
     def _perhaps_together(

@@ -3,7 +3,7 @@
 A layer is self-attention and a feed-forward network, each with a residual and a norm (Vaswani et
 al. 2017, https://arxiv.org/abs/1706.03762). In: T tokens of texts that are sorted by length. All
 maps run over the packed tokens; only attention looks at texts, one group of equal lengths at a
-time.
+time, or all of them packed where there is a kernel for that.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -106,6 +106,12 @@ class Step:
         filled = lengths if record is not None else operations.lengths(lengths)
         like = parameters["embeddings.tokens"]
         self.groups = _Groups(lengths, filled, config.heads, self.filling, like)
+        self.packing: dict[str, Any] | None = None
+        if operations.attend_packed is not None and record is None:
+            # What fills up the rows attends as one more text.
+            packed = np.append(lengths, self.filling) if self.filling else lengths
+            edges = index_of(like, offsets_of(packed).astype(np.int32))
+            self.packing = {"edges": edges, "longest": int(packed.max())}
 
     def run(self, ids: npt.NDArray[np.int64], layers: Sequence[int]) -> list[Array]:
         """States of T tokens and, behind them, of what fills up the rows, after some layers."""
@@ -158,7 +164,12 @@ class Step:
         return self.operations.linear_added(mixed, f"{prefix}.output", residual)
 
     def mix(self, query: Array, key: Array, value: Array, i: int) -> Array:
-        """Weighted sums within each text: one array operation a group of equal lengths."""
+        """Weighted sums within each text: of all at once, or of a group of equal lengths."""
+        if self.operations.attend_packed is not None and self.packing is not None:
+            window = self.config.local_window if self.config.is_local(i) else None
+            return self.operations.attend_packed(
+                query, key, value, heads=self.config.heads, window=window, **self.packing
+            )
         xp = array_namespace(query)
         groups, behind = self.groups, value[value.shape[0] - self.filling :]
         if groups.rows is not None:

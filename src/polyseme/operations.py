@@ -45,6 +45,9 @@ class Operations:
             some are quicker than others; they are masked there.
         workers: T -> among how many the steps of T tokens are shared, as ``each`` runs so many at a
             time.
+        attend_packed: attention on packed (T, d) queries, keys and values, in place of ``attend``
+            for all texts of a step at once, as ``torch_gpu.attend_packed``; None where there is no
+            such thing.
     """
 
     linear: Callable[[Array, str], Array]
@@ -58,6 +61,7 @@ class Operations:
     rows: Callable[[int], int] = lambda rows: rows
     lengths: Callable[[Lengths], Lengths] = lambda lengths: lengths
     workers: Callable[[int], int] = lambda tokens: 1
+    attend_packed: Callable[..., Array] | None = None
 
 
 def plain_operations(parameters: Parameters, config: EncoderConfig) -> Operations:

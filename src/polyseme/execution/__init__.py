@@ -1,9 +1,9 @@
 """The encoder's primitives, faster: the same functions, held against the plain ones in tests.
 
 ``numpy_blocks`` is for NumPy, ``torch_cpu`` and, in 8 bits, ``torch_int8`` for torch on a CPU,
-``torch_eager`` for torch on a GPU and for training; ``together`` joins the calls of several
-threads. On a CPU all of them keep the promise that a text's vectors do not depend, to the last bit,
-on what else is in the batch.
+``torch_gpu`` for torch on a GPU, ``torch_eager`` for training; ``together`` joins the calls of
+several threads. On a CPU all of them keep the promise that a text's vectors do not depend, to the
+last bit, on what else is in the batch.
 """
 
 from __future__ import annotations
@@ -118,9 +118,9 @@ def prepare(
         from polyseme.execution import torch_cpu
 
         return tensors, torch_cpu.operations(tensors, config)
-    from polyseme.execution import torch_eager
+    from polyseme.execution import torch_gpu
 
-    return tensors, torch_eager.operations(tensors, config, inference=True)
+    return tensors, torch_gpu.operations(tensors, config)
 
 
 def on_host(array: Any) -> npt.NDArray[np.float32]:

@@ -3,14 +3,16 @@
 The matrices of one text are small. A BLAS that splits each of their products among its own threads
 spends its time waiting for them, many times longer than the product takes where the machine is
 busy. So products run in one thread each while steps run, and NumPy, which lets go of the
-interpreter's lock inside its operations, runs as many steps as there are processors.
+interpreter's lock inside its operations, runs as many steps as there are processors. A GPU has a
+queue of its own; there, threads only get its work ready (``ahead``).
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
 from threading import Lock
@@ -40,6 +42,38 @@ def side_by_side(function: Callable[[Item], Result], items: Sequence[Item]) -> l
             return [function(item) for item in items]
         with ThreadPoolExecutor(workers, thread_name_prefix="polyseme") as pool:
             return list(pool.map(function, items))
+
+
+def ahead(
+    function: Callable[[Item], Result], items: Iterable[Item], workers: int
+) -> Iterator[tuple[Item, Result]]:
+    """Each item and the function's result, in order, while the next ones are at work.
+
+    For functions that mostly wait for a device: while one waits, the next gets its work ready.
+
+    Args:
+        function: may run in several threads at a time, if there is more than one worker.
+        items: read in the caller's thread, as many ahead as there are workers.
+        workers: with 1, nothing is ahead.
+
+    Example:
+        >>> list(ahead(str, iter([1, 2]), 2))
+        [(1, '1'), (2, '2')]
+    """
+    if workers < 2:
+        for item in items:
+            yield item, function(item)
+        return
+    with ThreadPoolExecutor(workers, thread_name_prefix="polyseme") as pool:
+        at_work: deque[tuple[Item, Future[Result]]] = deque()
+        for item in items:
+            at_work.append((item, pool.submit(function, item)))
+            if len(at_work) == workers:
+                done, result = at_work.popleft()
+                yield done, result.result()
+        while at_work:
+            done, result = at_work.popleft()
+            yield done, result.result()
 
 
 def processors() -> int:

@@ -22,7 +22,7 @@ import torch.nn.functional as F  # noqa: N812 -- the name that everyone knows it
 
 from polyseme.encoder import EncoderConfig
 from polyseme.execution.threads import LEAST_TOKENS
-from polyseme.execution.torch_eager import norm_of
+from polyseme.execution.torch_eager import bias_name, norm_of, stacked
 from polyseme.operations import Activation, Lengths, Operations, activate, one_after_the_other
 
 Tensor = Any
@@ -155,24 +155,6 @@ def rows_of_step(rows: int) -> int:
     """
     few = LEAST_ROWS if rows <= ROWS else ROWS
     return -(-rows // few) * few
-
-
-def stacked(parameters: Mapping[str, Tensor], names: Sequence[str]) -> tuple[Tensor, Tensor | None]:
-    """Several maps as one: weights and biases below each other; no bias is a bias of zeros."""
-    weights = [parameters[f"{name}.weight"] for name in names]
-    biases = [parameters.get(f"{name}.bias") for name in names]
-    if all(bias is None for bias in biases):
-        return torch.cat(weights), None
-    filled = [
-        weight.new_zeros(len(weight)) if bias is None else bias
-        for weight, bias in zip(weights, biases, strict=True)
-    ]
-    return torch.cat(weights), torch.cat(filled)
-
-
-def bias_name(weight_name: str) -> str:
-    """The bias that stands beside a weight."""
-    return weight_name.removesuffix(".weight") + ".bias"
 
 
 def activated(states: Tensor, activation: Activation) -> Tensor:

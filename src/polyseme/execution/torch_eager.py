@@ -1,4 +1,4 @@
-"""Primitives for torch on any device, with gradients: what training and GPUs run on.
+"""Primitives for torch on any device, with gradients: what training runs on.
 
 The same functions as the plain ones, each as one operation of torch where that has one.
 """
@@ -6,7 +6,7 @@ The same functions as the plain ones, each as one operation of torch where that 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -26,13 +26,7 @@ _ACTIVATIONS: dict[str, Any] = {
 }
 
 
-TOKENS = 32
-"""In inference texts are filled up to multiples of these in attention: few kernels to start."""
-
-
-def operations(
-    parameters: Mapping[str, Tensor], config: EncoderConfig, *, inference: bool = False
-) -> Operations:
+def operations(parameters: Mapping[str, Tensor], config: EncoderConfig) -> Operations:
     """Primitives over torch parameters."""
 
     def linear(states: Tensor, name: str) -> Tensor:
@@ -44,8 +38,7 @@ def operations(
         activated,
         attend,
         each=one_after_the_other,
-        rows=(lambda rows: rows) if inference else rows_of_step,
-        lengths=(lambda lengths: -(-lengths // TOKENS) * TOKENS) if inference else lambda n: n,
+        rows=rows_of_step,
     )
 
 
@@ -64,6 +57,24 @@ def norm_of(
         )
 
     return norm
+
+
+def stacked(parameters: Mapping[str, Tensor], names: Sequence[str]) -> tuple[Tensor, Tensor | None]:
+    """Several maps as one: weights and biases below each other; no bias is a bias of zeros."""
+    weights = [parameters[f"{name}.weight"] for name in names]
+    biases = [parameters.get(f"{name}.bias") for name in names]
+    if all(bias is None for bias in biases):
+        return torch.cat(weights), None
+    filled = [
+        weight.new_zeros(len(weight)) if bias is None else bias
+        for weight, bias in zip(weights, biases, strict=True)
+    ]
+    return torch.cat(weights), torch.cat(filled)
+
+
+def bias_name(weight_name: str) -> str:
+    """The bias that stands beside a weight."""
+    return weight_name.removesuffix(".weight") + ".bias"
 
 
 def rows_of_step(rows: int) -> int:

@@ -23,6 +23,7 @@ import torch
 
 from polyseme.encoder import EncoderConfig, encode
 from polyseme.execution import torch_cpu
+from polyseme.execution.torch_eager import stacked
 from polyseme.operations import Activation, Operations
 from polyseme.packed import Packed
 
@@ -75,7 +76,7 @@ def operations(parameters: Mapping[str, Tensor], config: EncoderConfig) -> Opera
     torch_cpu.has_products(config.heads, config.hidden_size // config.heads)
     make = _integer_map if has_integer_linear() else _float_map
     maps = {
-        names[0]: make(*torch_cpu.stacked(parameters, names), roundings[names[0]])
+        names[0]: make(*stacked(parameters, names), roundings[names[0]])
         for names in joined_maps(config)
     }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,9 @@ class Vectors:
         """(n, dim) the vectors of some rows, as they are stored."""
         found = np.empty((len(rows), self._mapped.shape[1]), self._mapped.dtype)
         # Each run of consecutive rows at once.
-        edges = np.flatnonzero(np.diff(rows, prepend=-2) != 1)
-        edges = np.append(edges, len(rows)).tolist()
+        edges = np.append(np.flatnonzero(np.diff(rows, prepend=-2) != 1), len(rows))
         firsts = rows[edges[:-1]].tolist()
-        for first, start, stop in zip(firsts, edges, edges[1:], strict=False):
+        for first, (start, stop) in zip(firsts, pairwise(edges.tolist()), strict=True):
             self._read(first, found[start:stop])
         return found
 

@@ -1,0 +1,121 @@
+"""Primitives for torch on a GPU, for inference: few kernels, and no waiting for the host.
+
+In half precision all texts of a step attend at once, packed as they are, by the variable-length
+form of flash attention (Dao 2023, https://arxiv.org/abs/2307.08691) that torch has from 2.10 on.
+Where it is missing or gives something else, and in float32, texts are filled up to multiples of 32
+tokens and attend in groups by torch's padded kernels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812 -- the name that everyone knows it by
+
+from polyseme.encoder import EncoderConfig
+from polyseme.execution import torch_eager
+from polyseme.operations import Operations
+from polyseme.packed import offsets_of
+
+Tensor = Any
+
+TOKENS = 32
+"""Texts are filled up to multiples of these where they attend in groups: few kernels to start."""
+
+
+def operations(parameters: Mapping[str, Tensor], config: EncoderConfig) -> Operations:
+    """Primitives over torch parameters on one device."""
+    plain = torch_eager.operations(parameters, config)
+    joined = {}
+    for i in range(config.layers):
+        names = tuple(f"layers.{i}.attention.{part}" for part in ("query", "key", "value"))
+        joined[names] = torch_eager.stacked(parameters, names)
+
+    def linears(states: Tensor, names: Sequence[str]) -> Sequence[Tensor]:
+        weight, bias = joined[tuple(names)]
+        parts: Sequence[Tensor] = F.linear(states, weight, bias).chunk(len(names), dim=-1)
+        return parts
+
+    table = parameters["embeddings.tokens"]
+    packs = (
+        config.layers > 0
+        and config.relative_buckets == 0
+        and has_packed_attention(table.device, table.dtype, config.hidden_size // config.heads)
+    )
+    return replace(
+        plain,
+        linears=linears,
+        rows=lambda rows: rows,
+        lengths=(lambda n: n) if packs else lambda lengths: -(-lengths // TOKENS) * TOKENS,
+        attend_packed=attend_packed if packs else None,
+    )
+
+
+def attend_packed(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    heads: int,
+    edges: Tensor,
+    longest: int,
+    window: int | None = None,
+) -> Tensor:
+    """Attention of packed rows, each text's within itself, in one kernel.
+
+    Args:
+        query: (T, d), half precision.
+        key: (T, d).
+        value: (T, d).
+        heads: that divide d.
+        edges: (texts + 1,) int32 on the same device: where each text starts and the last one ends.
+        longest: tokens of the longest text.
+        window: how far a token sees to each side; None for all of its text.
+
+    Returns:
+        (T, d)
+    """
+    query, key, value = (array.unflatten(-1, (heads, -1)) for array in (query, key, value))
+    far = -1 if window is None else window
+    return _varlen((query, key, value), edges, longest, (far, far)).flatten(-2)
+
+
+def _varlen(
+    states: tuple[Tensor, Tensor, Tensor], edges: Tensor, longest: int, window: tuple[int, int]
+) -> Tensor:
+    """Torch's kernel on (T, heads, head_dim) queries, keys and values."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    # One split: how a text's keys are divided must not depend on the longest text of the step.
+    return varlen_attn(*states, edges, edges, longest, longest, window_size=window, num_splits=1)
+
+
+@lru_cache(maxsize=8)
+def has_packed_attention(device: torch.device, dtype: torch.dtype, head_dim: int) -> bool:
+    """Whether torch has the kernel for this device, and it computes what it should."""
+    if dtype not in (torch.float16, torch.bfloat16):
+        return False
+    generator = torch.Generator().manual_seed(0)
+    edges = offsets_of([5, 1, 40])
+    query, key, value = (
+        torch.randn(46, 2 * head_dim, generator=generator).to(device, dtype) for _ in range(3)
+    )
+    at = torch.from_numpy(edges).to(device, torch.int32)
+    for window in (None, 4):
+        try:
+            found = attend_packed(query, key, value, heads=2, edges=at, longest=40, window=window)
+        except (AttributeError, ImportError, NotImplementedError, RuntimeError, TypeError):
+            return False
+        for start, stop in pairwise(edges.tolist()):
+            own = (array[start:stop].float() for array in (query, key, value))
+            index = torch.arange(stop - start, device=device)
+            near = (index[:, None] - index).abs() <= (40 if window is None else window)
+            wanted = torch_eager.attend(*own, heads=2, mask=near)
+            if not torch.allclose(found[start:stop].float(), wanted, rtol=0.05, atol=0.05):
+                return False
+    return True
