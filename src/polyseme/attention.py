@@ -11,8 +11,8 @@ d = width of a vector, h = heads; leading dimensions ``...`` are batches.
 - ``multi_head_attention``: the learned form. Three linear maps make the queries, keys and
   values, each head attends by itself, a fourth map joins the heads (section 3.2.2 there).
 
-When no weights are asked for, queries are taken in blocks, so memory grows linearly with the
-length of a text and never with its square.
+When no weights are asked for, queries are taken in blocks (or torch's own kernel does it), so
+memory grows linearly with the length of a text and never with its square.
 """
 
 from __future__ import annotations
@@ -163,6 +163,12 @@ def attend_unchecked(
     """
     dtype = value.dtype
     query, key, value = (_computable(array) for array in (query, key, value))
+    if is_torch_array(value) and include_self and own_score is None and not return_weights:
+        from polyseme.execution import fused
+
+        options: dict[str, Any] = {"scale": scale, "bias": bias, "mask": mask, "causal": causal}
+        if fused.fits(query, key, value, **options):
+            return fused.attend(query, key, value, **options).to(dtype)
     xp = array_namespace(query, key, value)
     n, m = query.shape[-2], key.shape[-2]
     transposed_key = xp.matrix_transpose(key)
