@@ -1,12 +1,14 @@
-"""Makes the pictures of the page in docs/: in light, in dark, and on a phone.
+"""Makes the pictures of the page in docs/: in light, in dark, on a phone, and with a corpus.
 
-    python scripts/page_pictures.py
+    python scripts/page_pictures.py --index senses
 
-Needs Chromium, and what `pip install ".[dev]"` brings.
+Needs Chromium, what `pip install ".[dev]"` brings, and for the picture with a corpus an index of
+senses as the one of docs/senses.md; without it, the other pictures are made.
 """
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import threading
 import time
@@ -18,6 +20,7 @@ from urllib.parse import urlencode
 from playwright.sync_api import FloatRect, Page, sync_playwright
 
 import polyseme
+from polyseme.senses import SenseIndex
 from polyseme.server import Settings
 from polyseme.server.running import listen, server
 
@@ -40,15 +43,22 @@ PICTURES: dict[str, tuple[dict[str, int], str, dict[str, str], tuple[str, str]]]
         {"text": BANK, "word": "0.5", "rung": "parameter-free", "view": "heat"},
         ("#weights", "#uses"),
     ),
+    "page-corpus": (WIDE, "light", {"text": BANK, "word": "0.5"}, ("#concordance", "#concordance")),
     "page-phone": (PHONE, "light", {"text": BANK, "word": "0.5"}, ("#weights", "#moved")),
 }
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--index", type=Path, help="folder of the index for page-corpus.png")
+    index = parser.parse_args().index
     found = shutil.which("chromium") or shutil.which("google-chrome")
-    with served() as url, sync_playwright() as playwright:
+    with served(index) as url, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found, args=["--disable-gpu"])
         for name, (size, scheme, seen, panels) in PICTURES.items():
+            if index is None and "#concordance" in panels:
+                print(f"{name}.png stays as it is: it needs --index")
+                continue
             context = browser.new_context(
                 viewport=size,  # type: ignore[arg-type]
                 color_scheme=scheme,  # type: ignore[arg-type]
@@ -62,9 +72,11 @@ def main() -> None:
 
 
 @contextmanager
-def served() -> Iterator[str]:
+def served(index: Path | None) -> Iterator[str]:
+    model = polyseme.load()
+    opened = None if index is None else SenseIndex.open(index, model)
     with listen("127.0.0.1", 0) as bound:
-        at_work = server(polyseme.load(), Settings())
+        at_work = server(model, Settings(), opened)
         thread = threading.Thread(target=at_work.run, kwargs={"sockets": [bound]})
         thread.start()
         while not at_work.started:
@@ -77,6 +89,8 @@ def served() -> Iterator[str]:
 def picture(page: Page, path: Path, first: str, last: str) -> None:
     page.locator(".rung .point").first.wait_for()
     page.locator("#nearest ol").nth(1).wait_for()
+    if first == "#concordance":
+        page.locator("#corpus .kwic").first.wait_for()
     page.evaluate("document.activeElement.blur()")
     top, bottom = (page.locator(panel).bounding_box() for panel in (first, last))
     assert top is not None and bottom is not None
