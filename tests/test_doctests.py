@@ -17,6 +17,7 @@ MODULES = sorted(
 )
 NEEDED = {
     "torch": (
+        "fused",
         "torch_cpu",
         "torch_eager",
         "torch_gpu",

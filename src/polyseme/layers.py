@@ -103,6 +103,7 @@ class Step:
         position = np.arange(rows) - np.repeat(offsets_of(lengths)[:-1], lengths)
         self.position = np.append(position, np.zeros(self.filling, np.int64))
         self.seen: dict[tuple[int, bool], dict[str, Array]] = {}
+        self.turns: dict[bool, tuple[Array, Array]] = {}
         filled = lengths if record is not None else operations.lengths(lengths)
         like = parameters["embeddings.tokens"]
         self.groups = _Groups(lengths, filled, config.heads, self.filling, like)
@@ -222,23 +223,34 @@ class Step:
     def rotate(self, states: Array, i: int) -> Array:
         """Rotary positions (Su et al. 2021, https://arxiv.org/abs/2104.09864, section 3.4.2)."""
         xp = array_namespace(states)
+        local = self.config.is_local(i)
+        if local not in self.turns:
+            self.turns[local] = self._turns(local, states)
+        cosine, sine = self.turns[local]
+        heads = self.config.heads
+        parts = xp.reshape(states, (states.shape[0], heads, states.shape[-1] // heads))
+        half = parts.shape[-1] // 2
+        turned = xp.concat([-parts[..., half:], parts[..., :half]], axis=-1)
+        return xp.reshape(parts * cosine + turned * sine, states.shape)
+
+    def _turns(self, local: bool, like: Array) -> tuple[Array, Array]:
+        """(T, 1, head_dim) cosine and sine of each token's angles, the same in many layers."""
         config = self.config
-        head_dim = states.shape[-1] // config.heads
-        base = config.local_rotary_base if config.is_local(i) else config.rotary_base
+        head_dim = config.hidden_size // config.heads
+        base = config.local_rotary_base if local else config.rotary_base
         # In float32, as the checkpoints were trained.
         frequency = np.float32(1) / np.float32(base) ** (
             np.arange(0, head_dim, 2, dtype=np.float32) / np.float32(head_dim)
         )
-        angle = self.position[:, None].astype(np.float32) * frequency
+        there = np.arange(1 + self.position.max(initial=0), dtype=np.float32)
+        angle = there[:, None] * frequency
         angle = np.concatenate([angle, angle], axis=1)[:, None, :]
+        xp, where = array_namespace(like), device_of(like)
         cosine, sine = (
-            xp.asarray(function(angle), dtype=states.dtype, device=device_of(states))
+            take(xp.asarray(function(angle), dtype=like.dtype, device=where), self.position)
             for function in (np.cos, np.sin)
         )
-        parts = xp.reshape(states, (states.shape[0], config.heads, head_dim))
-        first, second = parts[..., : head_dim // 2], parts[..., head_dim // 2 :]
-        turned = xp.concat([-second, first], axis=-1)
-        return xp.reshape(parts * cosine + turned * sine, states.shape)
+        return cosine, sine
 
     def feed_forward(self, states: Array, residual: Array, i: int) -> Array:
         """The residual and what the feed-forward network of layer i makes of the states."""

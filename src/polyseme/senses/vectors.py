@@ -7,6 +7,7 @@ A search among all words reads a few rows in each of some thousand places. From 
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -30,6 +31,7 @@ class Vectors:
         self._path = file_of(folder, number)
         self._mapped: Any = np.load(self._path, mmap_mode="r")
         self._file = self._path.open("rb", buffering=0)
+        weakref.finalize(self, self._file.close)
 
     def take(self, rows: npt.NDArray[np.int64]) -> Numbers:
         """(n, dim) the vectors of some rows, as they are stored."""
