@@ -3,7 +3,8 @@
     pip install -c constraints.txt ".[bench]"
     python benchmarks/small_jobs.py
 
-The ratio is the throughput of 64 threads, a call for each sentence, against one call with all.
+The ratios are the throughput of 64 threads, a call for each sentence, against one caller: with all
+sentences in one call, and with 64 in each.
 """
 
 from __future__ import annotations
@@ -18,27 +19,33 @@ from peers import checkpoint
 from sentences import sentences
 
 SENTENCE = "Apple just launched a new iPhone and everybody wants to have one, it seems."
+THREADS = 64
 MODELS: dict[str, dict[str, Any]] = {
     "polyseme-small, NumPy float32": {"backend": "numpy"},
     "polyseme-small, torch float32": {"backend": "torch"},
     "polyseme-small, torch bfloat16": {"dtype": "bfloat16"},
+    "polyseme-small, torch int8": {"dtype": "int8"},
     "all-MiniLM-L6-v2, torch float32": {"source": checkpoint(), "backend": "torch"},
     "all-MiniLM-L6-v2, torch bfloat16": {"source": checkpoint(), "dtype": "bfloat16"},
 }
 
 
 def seconds(run: Any) -> float:
-    """Of a second call."""
+    """Of a call, the median of three after one to warm up."""
     run()
-    begun = time.perf_counter()
-    run()
-    return time.perf_counter() - begun
+    times = []
+    for _ in range(3):
+        begun = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - begun)
+    return statistics.median(times)
 
 
 def main() -> None:
     """Print a row for each model."""
     texts = sentences(1000)
-    print(f"{'':34}{'one, ms':>9}{'together, s':>13}{'64 threads, s':>15}{'ratio':>7}")
+    columns = f"{'together, s':>13}{'in 64s, s':>11}{'64 threads, s':>15}{'ratios':>8}"
+    print(f"{'':34}{'one, ms':>9}{columns}")
     for name, options in MODELS.items():
         model = polyseme.load(**options)
         for _ in range(50):
@@ -48,12 +55,14 @@ def main() -> None:
             begun = time.perf_counter()
             model.contextualize(SENTENCE)
             times.append(time.perf_counter() - begun)
+        parts = [texts[i : i + THREADS] for i in range(0, len(texts), THREADS)]
         together = seconds(lambda model=model: model.contextualize(texts))
-        with ThreadPoolExecutor(64) as pool:
+        in_parts = seconds(lambda model=model, parts=parts: [*map(model.contextualize, parts)])
+        with ThreadPoolExecutor(THREADS) as pool:
             apart = seconds(lambda model=model: list(pool.map(model.contextualize, texts)))
         print(
-            f"{name:34}{1e3 * statistics.median(times):9.2f}{together:13.3f}{apart:15.3f}"
-            f"{together / apart:7.2f}",
+            f"{name:34}{1e3 * statistics.median(times):9.2f}{together:13.3f}{in_parts:11.3f}"
+            f"{apart:15.3f}{together / apart:8.2f}{in_parts / apart:6.2f}",
             flush=True,
         )
 

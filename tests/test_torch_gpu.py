@@ -14,6 +14,7 @@ torch = pytest.importorskip("torch", reason="a GPU needs torch")
 
 from polyseme.encoder import encode  # noqa: E402
 from polyseme.execution import torch_gpu  # noqa: E402
+from polyseme.packed import mean_of_ranges  # noqa: E402
 
 from .test_encoder import KINDS, config_of, ids_of, random_parameters  # noqa: E402
 
@@ -73,6 +74,29 @@ def test_states_are_those_of_the_plain_functions(
     filled = replace(operations, rows=lambda rows: rows + 5)
     found = encode(parameters, config, ids, operations=filled).values
     assert torch.allclose(found, expected, atol=1e-10)
+
+
+@pytest.mark.parametrize("packs", [True, False])
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_is_left_on_the_host(
+    kind: str, packs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Tensors of the device "meta" have no numbers, and refuse to meet those of another device; of
+    # torch's kernel they check the arguments.
+    monkeypatch.setattr(torch_gpu, "has_packed_attention", lambda *given: packs)
+    config = config_of(kind)
+    parameters = {
+        name: torch.empty(tensor.shape, dtype=torch.bfloat16, device="meta")
+        for name, tensor in tensors_of(config).items()
+    }
+    operations = torch_gpu.operations(parameters, config)
+    for tokens in (20, 2048):
+        states = encode(
+            parameters, config, ids_of(LENGTHS), operations=operations, batch_tokens=tokens
+        ).values
+        words = mean_of_ranges(states, np.asarray([0, 3, 5]), np.asarray([2, 3, 9]))
+        assert states.device.type == words.device.type == "meta"
+        assert states.shape == (sum(LENGTHS), config.hidden_size)
 
 
 def test_weights_are_recorded_where_texts_attend_packed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -244,8 +244,8 @@ def index_of(values: Array, rows: npt.NDArray[Any]) -> Array:
         return rows
     import torch
 
-    index = torch.from_numpy(np.ascontiguousarray(rows))
-    if values.device.type == "cuda":
+    index = torch.asarray(rows)
+    if values.device.type == "cuda" and index.device.type == "cpu":
         # From pinned memory a copy does not wait for what the device is at.
         index = index.pin_memory()
     return index.to(values.device, non_blocking=True)

@@ -41,6 +41,8 @@ def fits(
         return False
     if bias is not None and bias.requires_grad:
         return False
+    if value.device.type == "cuda" and (value.dtype != torch.float32 or value.shape[-1] % 8):
+        return False
     most = abs(scale) * float(_longest(query) * _longest(key))
     if bias is not None:
         most += float(bias.detach().abs().max())
