@@ -52,6 +52,7 @@ def main() -> None:
     parser.add_argument("--occurrences", type=int, default=1_000_000)
     parser.add_argument("--queries", type=int, default=100, help="of each word, or in all")
     parser.add_argument("--draw", type=int, default=0, help="seed of which occurrences are asked")
+    parser.add_argument("--no-recall", action="store_true", help="which takes a minute to measure")
     parser.add_argument("--models", default="static,parameter-free,default")
     asked = parser.parse_args()
     if asked.what == "quality":
@@ -66,7 +67,7 @@ def main() -> None:
         options = ["--queries", str(asked.queries), "--draw", str(asked.draw)]
         subprocess.run([*command, *options], check=True)
     else:
-        measure(asked.folder, asked.queries, asked.draw)
+        measure(asked.folder, asked.queries, asked.draw, not asked.no_recall)
 
 
 def quality(folder: Path, queries: int, names: list[str]) -> None:
@@ -228,7 +229,7 @@ def large(text: Path, folder: Path, occurrences: int) -> None:
     )
 
 
-def measure(folder: Path, queries: int, seed: int) -> None:
+def measure(folder: Path, queries: int, seed: int, with_recall: bool) -> None:
     begun = time.perf_counter()
     import lancedb  # noqa: F401
 
@@ -262,7 +263,7 @@ def measure(folder: Path, queries: int, seed: int) -> None:
             f"{len(times) / sum(times):.0f} queries/s; processor time a query {1e3 * used:.1f} ms; "
             f"peak memory {megabytes('VmHWM'):,.0f} MB"
         )
-    if not os.environ.get("NORECALL"):
+    if with_recall:
         recall(index, asked, positions)
 
 
