@@ -117,7 +117,7 @@ def main() -> None:
     name = torch.cuda.get_device_name() if given.device.startswith("cuda") else given.device
     measure(f"{name}, bfloat16", systems, texts, given.rounds)
     for name, model in models.items():
-        packs = model._operations.attend_packed is not None
+        packs = model._operations.packing is not None
         products, copy = floor(model, given.device, given.side)
         print(
             f"{name}: at most {1 / (products + copy):,.0f} tokens/s "

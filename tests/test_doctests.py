@@ -22,6 +22,7 @@ NEEDED = {
         "torch_eager",
         "torch_gpu",
         "torch_int8",
+        "torch_products",
         "distil",
         "learner",
         "loop",

@@ -6,6 +6,7 @@ import importlib.util
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -65,10 +66,10 @@ def without_packed_linear(where: Place) -> Iterator[None]:
     """As with a torch that lacks the oneDNN operators."""
     with pytest.MonkeyPatch.context() as patch:
         if where.backend == "torch":
-            from polyseme.execution import torch_cpu, torch_int8
+            from polyseme.execution import torch_cpu, torch_int8, torch_products
 
             patch.setattr(torch_cpu, "has_packed_linear", lambda dtype: False)
-            patch.setattr(torch_cpu, "has_products", lambda heads, head_dim: False)
+            patch.setattr(torch_products, "has_products", lambda heads, head_dim: False)
             patch.setattr(torch_int8, "has_integer_linear", lambda: False)
         yield
 
@@ -121,6 +122,24 @@ def check_that_batches_do_not_matter(
         assert alone.dtype == together[number].dtype
         different = wide(alone) != wide(together[number])
         assert not different.any(), f"text {i} of {lengths[i]} tokens: {different.sum()} numbers"
+
+
+@pytest.mark.parametrize("where", [Place("torch", "cpu", "bfloat16"), INT8], ids=lambda p: p.dtype)
+def test_short_texts_attend_alike_packed_in_groups_and_beside_long_ones(where: Place) -> None:
+    needs(where)
+    config = config_of("post-norm", width=64, max_tokens=200)
+    given = random_parameters(config)
+    if where == INT8:
+        given |= factors_for(given, config)
+    parameters, operations = prepare(given, config, where)
+    lengths = [16, 3, 30, 0, 31, 16, 70, *([9] * 11)]
+    for texts in (ids_of(lengths), ids_of([5])):
+        packed = encode(parameters, config, texts, operations=operations).values
+        grouped = encode(parameters, config, texts, operations=replace(operations, packing=None))
+        assert (wide(packed) == wide(grouped.values)).all()
+    check_that_batches_do_not_matter(
+        where, config, [150, *lengths, 129], order=[5, 0, *range(1, 20)], batch_tokens=8192
+    )
 
 
 @every_place_and_int8

@@ -60,22 +60,18 @@ def test_texts_attend_packed_and_do_not_see_their_neighbours(dtype: str) -> None
     config = config_of("post-norm", width=128, inner=256, heads=4)
     place = Place("torch", "cuda", dtype)
     arrays, operations = prepare(random_parameters(config), config, place)
+    assert operations.packing is not None
     assert operations.attend_packed is not None
     random = torch.Generator("cuda").manual_seed(0)
     lengths = [40, 1, 7, 80]
     states = torch.randn((3, sum(lengths), 128), device="cuda", generator=random)
     query, key, value = states.to(arrays["embeddings.tokens"].dtype)
-    edges = np.cumsum([0, *lengths])
-    at = torch.from_numpy(edges).to("cuda", torch.int32)
-    together = operations.attend_packed(query, key, value, heads=4, edges=at, longest=80)
-    for start, stop in pairwise(edges.tolist()):
+    packing = operations.packing(np.asarray(lengths))
+    together = operations.attend_packed(query, key, value, heads=4, packing=packing)
+    for start, stop in pairwise(np.cumsum([0, *lengths]).tolist()):
         own = (array[start:stop] for array in (query, key, value))
-        alone = operations.attend_packed(
-            *own,
-            heads=4,
-            edges=torch.tensor([0, stop - start], dtype=torch.int32, device="cuda"),
-            longest=stop - start,
-        )
+        packing = operations.packing(np.asarray([stop - start]))
+        alone = operations.attend_packed(*own, heads=4, packing=packing)
         assert torch.equal(alone, together[start:stop])
 
 

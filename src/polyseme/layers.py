@@ -107,12 +107,11 @@ class Step:
         filled = lengths if record is not None else operations.lengths(lengths)
         like = parameters["embeddings.tokens"]
         self.groups = _Groups(lengths, filled, config.heads, self.filling, like)
-        self.packing: dict[str, Any] | None = None
-        if operations.attend_packed is not None and record is None:
+        self.packing: Any = None
+        if operations.packing is not None and record is None:
             # What fills up the rows attends as one more text.
             packed = np.append(lengths, self.filling) if self.filling else lengths
-            edges = index_of(like, offsets_of(packed).astype(np.int32))
-            self.packing = {"edges": edges, "longest": int(packed.max())}
+            self.packing = operations.packing(packed)
 
     def run(self, ids: npt.NDArray[np.int64], layers: Sequence[int]) -> list[Array]:
         """States of T tokens and, behind them, of what fills up the rows, after some layers."""
@@ -169,7 +168,7 @@ class Step:
         if self.operations.attend_packed is not None and self.packing is not None:
             window = self.config.local_window if self.config.is_local(i) else None
             return self.operations.attend_packed(
-                query, key, value, heads=self.config.heads, window=window, **self.packing
+                query, key, value, heads=self.config.heads, window=window, packing=self.packing
             )
         xp = array_namespace(query)
         groups, behind = self.groups, value[value.shape[0] - self.filling :]

@@ -45,9 +45,10 @@ class Operations:
             some are quicker than others; they are masked there.
         workers: T -> among how many the steps of T tokens are shared, as ``each`` runs so many at a
             time.
+        packing: (texts,) lengths of a step -> what ``attend_packed`` has to know of its texts; None
+            where there is no such thing, and None for a step for which there is none.
         attend_packed: attention on packed (T, d) queries, keys and values, in place of ``attend``
-            for all texts of a step at once, as ``torch_gpu.attend_packed``; None where there is no
-            such thing.
+            for all texts of a step, as ``torch_gpu.attend_packed``.
     """
 
     linear: Callable[[Array, str], Array]
@@ -61,6 +62,7 @@ class Operations:
     rows: Callable[[int], int] = lambda rows: rows
     lengths: Callable[[Lengths], Lengths] = lambda lengths: lengths
     workers: Callable[[int], int] = lambda tokens: 1
+    packing: Callable[[Lengths], Any] | None = None
     attend_packed: Callable[..., Array] | None = None
 
 

@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 -- the name that everyone knows it by
 
 from polyseme.encoder import EncoderConfig
+from polyseme.execution import torch_products
 from polyseme.execution.threads import LEAST_TOKENS
 from polyseme.execution.torch_eager import bias_name, norm_of, stacked
 from polyseme.operations import Activation, Lengths, Operations, activate, one_after_the_other
@@ -35,10 +36,6 @@ LEAST_ROWS = 16
 ROWS = 128
 MOST_ROWS = 2048
 BLOCK_ROWS = 64
-SHORT = 128
-"""Tokens of a text up to which two products take less time than torch's fused attention."""
-
-TEXTS = 8
 ALIGNED = 16
 """Elements; MKL rounds by where a matrix starts, so sizes are filled up to multiples of these."""
 
@@ -51,8 +48,7 @@ def operations(parameters: Mapping[str, Tensor], config: EncoderConfig) -> Opera
     for name, weight in parameters.items():
         if name.endswith(".weight") and weight.ndim == 2:
             maps[name.removesuffix(".weight")] = linear_of(weight, parameters.get(bias_name(name)))
-    if dtype == torch.bfloat16 and config.layers:
-        has_products(config.heads, config.hidden_size // config.heads)
+    packing = torch_products.packing_of(config) if dtype == torch.bfloat16 else None
     joined = {}
     for i in range(config.layers):
         names = tuple(f"layers.{i}.attention.{part}" for part in ("query", "key", "value"))
@@ -87,6 +83,8 @@ def operations(parameters: Mapping[str, Tensor], config: EncoderConfig) -> Opera
         rows_of_step,
         aligned,
         workers if packed else lambda tokens: 1,
+        packing,
+        torch_products.attend_packed,
     )
 
 
@@ -196,33 +194,16 @@ def attend(
     )
     if mask is not None and bias is not None:
         bias = torch.where(mask, bias, -math.inf)
-    if query.dtype == torch.bfloat16 and n <= SHORT and has_products(heads, width // heads):
+    by_products = query.dtype == torch.bfloat16 and n <= torch_products.SHORT
+    if by_products and torch_products.has_products(heads, width // heads):
         if mask is not None and bias is None:
             bias = torch.zeros(mask.shape).masked_fill_(~mask, -math.inf)
-        mixed = _attend_by_products(query, key, value, bias)
+        mixed = torch_products.attend_texts(query, key, value, bias)
         if mask is not None and not (seen := mask.any(-1, keepdim=True)).all():
             mixed = mixed.masked_fill(~seen, 0)
     else:
         mixed = _attend_fused(query, key, value, mask if bias is None else bias.to(query.dtype))
     return mixed.transpose(-2, -3).flatten(-2)
-
-
-def _attend_by_products(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
-    """Twice as fast as torch's fused kernel, which calls for a product for each head of a text.
-
-    More than 8 texts are filled up to a multiple of 8, as oneDNN keeps what it has compiled for
-    every number of them.
-    """
-    texts, heads, _, head_dim = query.shape
-    lacking = (0, 0, 0, 0, 0, 0, 0, -texts % TEXTS if texts > TEXTS else 0)
-    query, key, value = (F.pad(array, lacking).flatten(0, 1) for array in (query, key, value))
-    # The softmax in float32: in bfloat16 twice as many numbers fill a vector, and what does not
-    # goes to scalar code.
-    scores = (query @ key.transpose(-1, -2)).float().mul_(1 / math.sqrt(head_dim))
-    if bias is not None:
-        scores.unflatten(0, (-1, heads))[:texts].add_(bias)
-    mixed = scores.softmax(dim=-1).to(value.dtype) @ value
-    return mixed.unflatten(0, (-1, heads))[:texts]
 
 
 def _attend_fused(query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None) -> Tensor:
@@ -242,23 +223,6 @@ def _attend_fused(query: Tensor, key: Tensor, value: Tensor, visible: Tensor | N
         query, key, value, attn_mask=visible, scale=1 / math.sqrt(head_dim)
     )
     return mixed[:texts, ..., :head_dim]
-
-
-@lru_cache(maxsize=8)
-def has_products(heads: int, head_dim: int) -> bool:
-    """Whether batched products in bfloat16 are oneDNN's, and one text's have the bits of many."""
-    supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
-    if heads == 1 or head_dim % ALIGNED or not supported():
-        return False
-    generator = torch.Generator().manual_seed(0)
-    for n in range(ALIGNED, SHORT + 1, ALIGNED):
-        shape = (TEXTS + 1, heads, n, head_dim)
-        query, key, value = (torch.randn(shape, generator=generator).bfloat16() for _ in range(3))
-        many = _attend_by_products(query, key, value, None)
-        one = _attend_by_products(query[:1], key[:1], value[:1], None)
-        if not torch.equal(many[:1], one):
-            return False
-    return True
 
 
 @lru_cache(maxsize=8)

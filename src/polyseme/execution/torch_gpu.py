@@ -14,13 +14,14 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 -- the name that everyone knows it by
 
 from polyseme.encoder import EncoderConfig
 from polyseme.execution import torch_eager
-from polyseme.operations import Operations
-from polyseme.packed import offsets_of
+from polyseme.operations import Lengths, Operations
+from polyseme.packed import index_of, offsets_of
 
 Tensor = Any
 
@@ -52,8 +53,19 @@ def operations(parameters: Mapping[str, Tensor], config: EncoderConfig) -> Opera
         linears=linears,
         rows=lambda rows: rows,
         lengths=(lambda n: n) if packs else lambda lengths: -(-lengths // TOKENS) * TOKENS,
-        attend_packed=attend_packed if packs else None,
+        packing=(lambda lengths: packing_of(lengths, table)) if packs else None,
+        attend_packed=attend_packed,
     )
+
+
+def packing_of(lengths: Lengths, like: Tensor) -> tuple[Tensor, int]:
+    """Where each text starts and the last one ends, (texts + 1,) int32, and the longest's tokens.
+
+    Args:
+        lengths: (texts,)
+        like: a tensor of the device.
+    """
+    return index_of(like, offsets_of(lengths).astype(np.int32)), int(lengths.max(initial=0))
 
 
 def attend_packed(
@@ -62,8 +74,7 @@ def attend_packed(
     value: Tensor,
     *,
     heads: int,
-    edges: Tensor,
-    longest: int,
+    packing: tuple[Tensor, int],
     window: int | None = None,
 ) -> Tensor:
     """Attention of packed rows, each text's within itself, in one kernel.
@@ -73,8 +84,7 @@ def attend_packed(
         key: (T, d).
         value: (T, d).
         heads: that divide d.
-        edges: (texts + 1,) int32 on the same device: where each text starts and the last one ends.
-        longest: tokens of the longest text.
+        packing: ``packing_of`` the texts.
         window: how far a token sees to each side; None for all of its text.
 
     Returns:
@@ -82,7 +92,7 @@ def attend_packed(
     """
     query, key, value = (array.unflatten(-1, (heads, -1)) for array in (query, key, value))
     far = -1 if window is None else window
-    return _varlen((query, key, value), edges, longest, (far, far)).flatten(-2)
+    return _varlen((query, key, value), *packing, (far, far)).flatten(-2)
 
 
 def _varlen(
@@ -101,17 +111,17 @@ def has_packed_attention(device: torch.device, dtype: torch.dtype, head_dim: int
     if dtype not in (torch.float16, torch.bfloat16):
         return False
     generator = torch.Generator().manual_seed(0)
-    edges = offsets_of([5, 1, 40])
+    lengths = np.asarray([5, 1, 40])
     query, key, value = (
         torch.randn(46, 2 * head_dim, generator=generator).to(device, dtype) for _ in range(3)
     )
-    at = torch.from_numpy(edges).to(device, torch.int32)
+    packing = packing_of(lengths, query)
     for window in (None, 4):
         try:
-            found = attend_packed(query, key, value, heads=2, edges=at, longest=40, window=window)
+            found = attend_packed(query, key, value, heads=2, packing=packing, window=window)
         except (AttributeError, ImportError, NotImplementedError, RuntimeError, TypeError):
             return False
-        for start, stop in pairwise(edges.tolist()):
+        for start, stop in pairwise(offsets_of(lengths).tolist()):
             own = (array[None, start:stop].float() for array in (query, key, value))
             index = torch.arange(stop - start, device=device)
             near = (index[:, None] - index).abs() <= (40 if window is None else window)

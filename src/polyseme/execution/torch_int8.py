@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from polyseme.encoder import EncoderConfig, encode
-from polyseme.execution import torch_cpu
+from polyseme.execution import torch_cpu, torch_products
 from polyseme.execution.torch_eager import stacked
 from polyseme.operations import Activation, Operations
 from polyseme.packed import Packed
@@ -73,7 +73,6 @@ def operations(parameters: Mapping[str, Tensor], config: EncoderConfig) -> Opera
         name: _rounding(name, parameters[factors_name(name)], config)
         for name, *_ in joined_maps(config)
     }
-    torch_cpu.has_products(config.heads, config.hidden_size // config.heads)
     make = _integer_map if has_integer_linear() else _float_map
     maps = {
         names[0]: make(*stacked(parameters, names), roundings[names[0]])
@@ -104,6 +103,7 @@ def operations(parameters: Mapping[str, Tensor], config: EncoderConfig) -> Opera
         linears=linears,
         linear_activated=linear_activated,
         linear_added=linear_added,
+        packing=torch_products.packing_of(config),
     )
 
 
