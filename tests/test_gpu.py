@@ -66,11 +66,11 @@ def test_texts_attend_packed_and_do_not_see_their_neighbours(dtype: str) -> None
     lengths = [40, 1, 7, 80]
     states = torch.randn((3, sum(lengths), 128), device="cuda", generator=random)
     query, key, value = states.to(arrays["embeddings.tokens"].dtype)
-    packing = operations.packing(np.asarray(lengths))
+    packing = operations.packing(np.asarray(lengths), 0)
     together = operations.attend_packed(query, key, value, heads=4, packing=packing)
     for start, stop in pairwise(np.cumsum([0, *lengths]).tolist()):
         own = (array[start:stop] for array in (query, key, value))
-        packing = operations.packing(np.asarray([stop - start]))
+        packing = operations.packing(np.asarray([stop - start]), 0)
         alone = operations.attend_packed(*own, heads=4, packing=packing)
         assert torch.equal(alone, together[start:stop])
 

@@ -109,9 +109,7 @@ class Step:
         self.groups = _Groups(lengths, filled, config.heads, self.filling, like)
         self.packing: Any = None
         if operations.packing is not None and record is None:
-            # What fills up the rows attends as one more text.
-            packed = np.append(lengths, self.filling) if self.filling else lengths
-            self.packing = operations.packing(packed)
+            self.packing = operations.packing(lengths, self.filling)
 
     def run(self, ids: npt.NDArray[np.int64], layers: Sequence[int]) -> list[Array]:
         """States of T tokens and, behind them, of what fills up the rows, after some layers."""

@@ -45,8 +45,9 @@ class Operations:
             some are quicker than others; they are masked there.
         workers: T -> among how many the steps of T tokens are shared, as ``each`` runs so many at a
             time.
-        packing: (texts,) lengths of a step -> what ``attend_packed`` has to know of its texts; None
-            where there is no such thing, and None for a step for which there is none.
+        packing: (texts,) lengths of a step and the number of rows that fill it up -> what
+            ``attend_packed`` has to know of its texts, None if it does not take them; None where
+            there is no such thing.
         attend_packed: attention on packed (T, d) queries, keys and values, in place of ``attend``
             for all texts of a step, as ``torch_gpu.attend_packed``.
     """
@@ -62,7 +63,7 @@ class Operations:
     rows: Callable[[int], int] = lambda rows: rows
     lengths: Callable[[Lengths], Lengths] = lambda lengths: lengths
     workers: Callable[[int], int] = lambda tokens: 1
-    packing: Callable[[Lengths], Any] | None = None
+    packing: Callable[[Lengths, int], Any] | None = None
     attend_packed: Callable[..., Array] | None = None
 
 

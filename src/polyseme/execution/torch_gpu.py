@@ -53,19 +53,21 @@ def operations(parameters: Mapping[str, Tensor], config: EncoderConfig) -> Opera
         linears=linears,
         rows=lambda rows: rows,
         lengths=(lambda n: n) if packs else lambda lengths: -(-lengths // TOKENS) * TOKENS,
-        packing=(lambda lengths: packing_of(lengths, table)) if packs else None,
+        packing=(lambda lengths, filling: packing_of(lengths, filling, table)) if packs else None,
         attend_packed=attend_packed,
     )
 
 
-def packing_of(lengths: Lengths, like: Tensor) -> tuple[Tensor, int]:
+def packing_of(lengths: Lengths, filling: int, like: Tensor) -> tuple[Tensor, int]:
     """Where each text starts and the last one ends, (texts + 1,) int32, and the longest's tokens.
 
     Args:
         lengths: (texts,)
+        filling: rows behind those of the texts, which attend as one more text.
         like: a tensor of the device.
     """
-    return index_of(like, offsets_of(lengths).astype(np.int32)), int(lengths.max(initial=0))
+    packed = np.append(lengths, filling) if filling else lengths
+    return index_of(like, offsets_of(packed).astype(np.int32)), int(packed.max(initial=0))
 
 
 def attend_packed(
@@ -115,7 +117,7 @@ def has_packed_attention(device: torch.device, dtype: torch.dtype, head_dim: int
     query, key, value = (
         torch.randn(46, 2 * head_dim, generator=generator).to(device, dtype) for _ in range(3)
     )
-    packing = packing_of(lengths, query)
+    packing = packing_of(lengths, 0, query)
     for window in (None, 4):
         try:
             found = attend_packed(query, key, value, heads=2, packing=packing, window=window)

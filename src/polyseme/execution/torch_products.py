@@ -42,25 +42,26 @@ class Packing:
     all groups there, another brings what they become back.
 
     Args:
-        lengths: (texts,) tokens of each, at most ``SHORT``.
+        lengths: (texts,) tokens of each, 1 to ``SHORT``.
+        filling: rows behind those of the texts, which get what any row gets.
         heads: of a layer.
 
     Attributes:
         groups: of each the matrices, their rows, and what hides the filling: (texts, 1, 1, n)
             float32, 0 or minus infinity; None if there is no filling.
         there: rows of head_dim numbers to gather, of queries, keys and values.
-        back: (T * heads,) where each head of each token is.
+        back: (T * heads,) where each head of each row is.
     """
 
-    def __init__(self, lengths: Lengths, heads: int) -> None:
+    def __init__(self, lengths: Lengths, filling: int, heads: int) -> None:
         self.groups: list[tuple[int, int, Tensor | None]] = []
         starts = offsets_of(lengths)
         head = np.arange(heads)[:, None]
         there, place = [], 0
-        back = np.empty((int(starts[-1]), heads), np.int64)
+        back = np.zeros((int(starts[-1]) + filling, heads), np.int64)
         for n, of_length in by_length(-(-lengths // TOKENS) * TOKENS):
             at_once = max(1, _SCORES_AT_ONCE // (heads * n * n))
-            for first in range(0, len(of_length) if n else 0, at_once):
+            for first in range(0, len(of_length), at_once):
                 texts = of_length[first : first + at_once]
                 count = len(texts)
                 many = -(-count // TEXTS) * TEXTS if count > TEXTS else count
@@ -75,9 +76,9 @@ class Packing:
                 )
                 hidden = None
                 if len(text) < count * n:
-                    filling = np.zeros((many, 1, 1, n), np.float32)
-                    filling[:count, 0, 0][inside >= own] = -np.inf
-                    hidden = torch.from_numpy(filling)
+                    scores = np.zeros((many, 1, 1, n), np.float32)
+                    scores[:count, 0, 0][inside >= own] = -np.inf
+                    hidden = torch.from_numpy(scores)
                 self.groups.append((many * heads, n, hidden))
                 place += many * heads * n
         one = np.concatenate(there)
@@ -85,15 +86,15 @@ class Packing:
         self.back = torch.from_numpy(back.ravel())
 
 
-def packing_of(config: EncoderConfig) -> Callable[[Lengths], Packing | None] | None:
-    """What makes a ``Packing`` of a step, or None if texts are long; None if there is no way."""
+def packing_of(config: EncoderConfig) -> Callable[[Lengths, int], Packing | None] | None:
+    """What makes a ``Packing`` of a step, or None of one with long texts; None if nothing does."""
     if not config.layers or config.relative_buckets or config.local_window:
         return None
     if not has_products(config.heads, config.hidden_size // config.heads):
         return None
 
-    def packing(lengths: Lengths) -> Packing | None:
-        return Packing(lengths, config.heads) if 0 < lengths.max(initial=0) <= SHORT else None
+    def packing(lengths: Lengths, filling: int) -> Packing | None:
+        return Packing(lengths, filling, config.heads) if lengths.max() <= SHORT else None
 
     return packing
 
