@@ -53,9 +53,12 @@ class Vectors:
             into[...] = self._mapped[first : first + len(into)]
             return
         place = self._mapped.offset + first * self._mapped.strides[0]
-        got = os.preadv(self._file.fileno(), [into.data], place)
-        if got != into.nbytes:
-            raise OSError(f"{self._path}: the file ends before row {first + len(into)}")
+        left = into.data.cast("B")
+        while left:
+            got = os.preadv(self._file.fileno(), [left], place)
+            if not got:
+                raise OSError(f"{self._path}: the file ends before row {first + len(into)}")
+            left, place = left[got:], place + got
 
 
 def written(
