@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -104,12 +104,18 @@ class Step:
         self.position = np.append(position, np.zeros(self.filling, np.int64))
         self.seen: dict[tuple[int, bool], dict[str, Array]] = {}
         self.turns: dict[bool, tuple[Array, Array]] = {}
-        filled = lengths if record is not None else operations.lengths(lengths)
-        like = parameters["embeddings.tokens"]
-        self.groups = _Groups(lengths, filled, config.heads, self.filling, like)
+        self.lengths = lengths
         self.packing: Any = None
         if operations.packing is not None and record is None:
             self.packing = operations.packing(lengths, self.filling)
+
+    @cached_property
+    def groups(self) -> _Groups:
+        """The texts that attend in one operation each, where they do not attend packed."""
+        lengths = self.lengths
+        filled = lengths if self.record is not None else self.operations.lengths(lengths)
+        like = self.parameters["embeddings.tokens"]
+        return _Groups(lengths, filled, self.config.heads, self.filling, like)
 
     def run(self, ids: npt.NDArray[np.int64], layers: Sequence[int]) -> list[Array]:
         """States of T tokens and, behind them, of what fills up the rows, after some layers."""

@@ -142,7 +142,7 @@ def aligned(lengths: Lengths) -> Lengths:
     long; and its threads each work in a part of one buffer, where a text's place would show in the
     result if the parts were not aligned.
     """
-    return -(-lengths // ALIGNED) * ALIGNED
+    return torch_products.filled(lengths)
 
 
 def rows_of_step(rows: int) -> int:

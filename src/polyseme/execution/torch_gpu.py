@@ -52,7 +52,7 @@ def operations(parameters: Mapping[str, Tensor], config: EncoderConfig) -> Opera
         plain,
         linears=linears,
         rows=lambda rows: rows,
-        lengths=(lambda n: n) if packs else lambda lengths: -(-lengths // TOKENS) * TOKENS,
+        lengths=lambda lengths: -(-lengths // TOKENS) * TOKENS,
         packing=(lambda lengths, filling: packing_of(lengths, filling, table)) if packs else None,
         attend_packed=attend_packed,
     )

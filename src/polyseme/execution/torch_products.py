@@ -59,7 +59,7 @@ class Packing:
         head = np.arange(heads)[:, None]
         there, place = [], 0
         back = np.zeros((int(starts[-1]) + filling, heads), np.int64)
-        for n, of_length in by_length(-(-lengths // TOKENS) * TOKENS):
+        for n, of_length in by_length(filled(lengths)):
             at_once = max(1, _SCORES_AT_ONCE // (heads * n * n))
             for first in range(0, len(of_length), at_once):
                 texts = of_length[first : first + at_once]
@@ -84,6 +84,11 @@ class Packing:
         one = np.concatenate(there)
         self.there = torch.from_numpy(np.concatenate([one, one + heads, one + 2 * heads]))
         self.back = torch.from_numpy(back.ravel())
+
+
+def filled(lengths: Lengths) -> Lengths:
+    """Tokens that texts are filled up to, the same wherever they attend: it shows in the bits."""
+    return -(-lengths // TOKENS) * TOKENS
 
 
 def packing_of(config: EncoderConfig) -> Callable[[Lengths, int], Packing | None] | None:
