@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -17,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -473,3 +475,51 @@ def test_an_answer_does_not_wait_until_its_beginning_is_acknowledged() -> None:
         connection, _ = bound.accept()
         with connection:
             assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_the_head_of_an_answer_leaves_with_its_body_and_never_stays_behind() -> None:
+    from polyseme.server.connection import _WholeAnswer
+
+    sent: list[bytes] = []
+    below = SimpleNamespace(
+        write=sent.append,
+        writelines=lambda parts: sent.append(b"".join(parts)),
+        close=lambda: sent.append(b"end"),
+    )
+
+    def answer(*, begun: bool) -> Any:
+        sent.clear()
+        return _WholeAnswer(SimpleNamespace(transport=below, response_started=begun))  # type: ignore[arg-type]
+
+    whole = answer(begun=False)
+    whole.write(b"continue,")
+    assert sent == [b"continue,"]
+    whole.cycle.response_started = True
+    for part in (b"head,", b"body,", b"more"):
+        whole.write(part)
+    assert sent == [b"continue,", b"head,body,", b"more"]
+    alone = answer(begun=True)
+    alone.write(b"head")
+    assert sent == []
+    alone.flush()
+    alone.flush()
+    assert sent == [b"head"]
+    cut = answer(begun=True)
+    cut.write(b"head")
+    cut.close()
+    assert sent == [b"head", b"end"]
+
+
+def test_answers_with_and_without_a_body_come_in_the_order_of_their_requests(
+    model: Contextualizer,
+) -> None:
+    closing = METRICS.replace(b"/metrics", b"/health")
+    head = b"HEAD / HTTP/1.1\r\nhost: localhost\r\n\r\n"
+    waits = request({"texts": ["An apple a day"]})
+    waits = waits.replace(b"\r\n\r\n", b"\r\nexpect: 100-continue\r\n\r\n", 1)
+    with running(model) as url:
+        found = raw(url, head + head + waits + head + closing)
+    statuses = re.findall(rb"HTTP/1\.1 (\d+) ", found)
+    assert statuses == [b"200", b"200", b"100", b"200", b"200", b"200"]
+    assert found.index(b"100 Continue") < found.index(b'"words":["An","apple","a","day"]')
+    assert found.endswith(b"}") and b"connection: close" in found

@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from polyseme import __version__
 from polyseme.server import neighbours, openai, state, uses, words
-from polyseme.server.bodies import describe
+from polyseme.server.bodies import Shortcut, Straight, describe
 from polyseme.server.errors import RequestError
 from polyseme.server.guard import OPEN, Guard
 from polyseme.server.reference import reference
@@ -90,13 +90,18 @@ def create_app(
         responses=_ERRORS,
     )
     app.state.serving = serving
-    for module in (words, neighbours, uses, openai, state):
-        app.include_router(module.routes(serving))
+    routers = [module.routes(serving) for module in (words, neighbours, uses, openai, state)]
+    for router in routers:
+        app.include_router(router)
     described = describe(app, key=serving.settings.api_key is not None)
     files = list(_page_files())
     app.router.routes.extend([*files, _docs(reference(described))])
     app.add_exception_handler(RequestError, _request_error)
     app.add_exception_handler(HTTPException, _http_error)
+    straight = [
+        route for router in routers for route in router.routes if isinstance(route, Straight)
+    ]
+    app.add_middleware(Shortcut, routes=straight)
     app.add_middleware(
         Guard,
         settings=serving.settings,

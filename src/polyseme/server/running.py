@@ -23,6 +23,10 @@ _log = logging.getLogger("polyseme.server")
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
+# Seconds. The thread that computes asks for the interpreter's lock after each of its operations,
+# and would wait for it up to Python's 5 ms while answers are written.
+_SWITCH = 1e-4
+
 # A process may usually open 1,024 files; uvicorn answers connections beyond this with 503.
 _MOST_CONNECTIONS = 1000
 
@@ -79,6 +83,7 @@ def serve(
     # small request a sixth of the time that it takes beside its vectors.
     gc.collect()
     gc.freeze()
+    sys.setswitchinterval(_SWITCH)
     at_work.run(sockets=[bound])
 
 
