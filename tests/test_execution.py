@@ -263,7 +263,7 @@ def test_a_linear_map_is_the_same_wherever_its_row_stands(
 
 
 @pytest.mark.parametrize("way", [*numpy_blocks.WAYS, numpy_blocks.ROW_BY_ROW], ids=str)
-@pytest.mark.parametrize("rows", [0, 1, 63, 64, 65, 300, 1100])
+@pytest.mark.parametrize("rows", [0, 1, 16, 17, 48, 49, 63, 64, 65, 300, 1100])
 def test_every_way_to_cut_a_product_gives_the_product(way: numpy_blocks.Way, rows: int) -> None:
     random = np.random.default_rng(rows)
     states, weight = random.normal(size=(rows, 24)), random.normal(size=(24, 48))

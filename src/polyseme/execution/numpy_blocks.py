@@ -27,7 +27,10 @@ Floats = npt.NDArray[Any]
 Finish = Callable[[Floats, slice], None]
 
 ROWS = 64
-"""Rows of a product: large enough for a BLAS to reach its rate, small enough for one sentence."""
+"""Rows of a product: large enough for a BLAS to come near its rate."""
+
+FEW_ROWS = 16
+"""What is less is filled up to a multiple of these: a sentence needs no more."""
 
 ROWS_AFTER = 256
 """Rows of what follows a product: few calls, and still in a core's cache."""
@@ -93,7 +96,7 @@ def operations(parameters: Mapping[str, Floats], config: EncoderConfig) -> Opera
         activated,
         plain.attend,
         side_by_side,
-        rows=lambda rows: -(-rows // ROWS) * ROWS,
+        rows=lambda rows: -(-rows // FEW_ROWS) * FEW_ROWS,
         workers=workers,
     )
 
@@ -143,7 +146,7 @@ class Way:
     """How a product is cut into blocks.
 
     Attributes:
-        sizes: rows of a block, largest first.
+        sizes: rows of a block, largest first; one at least is no more than ``ROWS``.
         margin: rows before and behind a block that are computed with it and thrown away. With a
             margin, the transposed product is computed, in which rows are columns.
     """
@@ -159,7 +162,7 @@ class Way:
             states = np.pad(states, ((margin, margin), (0, 0)))
         start = 0
         while start < rows:
-            size = next((size for size in self.sizes if size <= rows - start), self.sizes[-1])
+            size = self._size(rows - start)
             block = states[start : start + size + 2 * margin]
             lacking = size + 2 * margin - len(block)
             if lacking:
@@ -174,6 +177,13 @@ class Way:
             start += size
         return product
 
+    def _size(self, left: int) -> int:
+        """Of the next block: one that holds all that is left, if it is small, or else is full."""
+        holding = [size for size in self.sizes if left <= size <= ROWS]
+        if holding:
+            return holding[-1]
+        return next(size for size in self.sizes if size <= left)
+
     def keeps_bits(self, width_in: int, width_out: int, dtype: str) -> bool:
         """Whether a row's product is the same in every place of a block of every size."""
         random = np.random.default_rng(0)
@@ -185,7 +195,14 @@ class Way:
         return True
 
 
-WAYS = (Way((512, ROWS)), Way((ROWS,)), Way((256, ROWS), margin=8), Way((ROWS,), margin=8))
+_SMALL = tuple(range(ROWS, 0, -FEW_ROWS))
+WAYS = (
+    Way((512, *_SMALL)),
+    Way((512, ROWS)),
+    Way((ROWS,)),
+    Way((256, ROWS), margin=8),
+    Way((ROWS,), margin=8),
+)
 """Quickest first: as many rows as the cache holds with a weight.
 
 OpenBLAS's kernel for AVX2 adds up the rows 6 to 11 of every 12 in another order than 0 to 5; and of
