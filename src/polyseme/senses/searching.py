@@ -33,7 +33,7 @@ from polyseme.senses.tables import (
     with_vectors,
 )
 from polyseme.senses.vectors import Vectors
-from polyseme.senses.words import alike
+from polyseme.senses.words import stem
 
 if TYPE_CHECKING:
     import pyarrow
@@ -48,8 +48,6 @@ LEADING = 64
 
 _CANDIDATES = 4
 """How many times the wanted groups are ranked along the other axes too."""
-
-_SAME_START = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -333,17 +331,20 @@ def forms_of(word: str, words: Sequence[str]) -> list[str]:
         >>> forms_of("bank", ["band", "bank", "banker", "banks", "river"])
         ['bank', 'banker', 'banks']
     """
-    start = word[:_SAME_START]
+    start = stem(word)
     here = bisect_left(words, start)
     end = bisect_left(words, start + chr(0x10FFFF), here)
-    return [word, *(other for other in words[here:end] if other != word and alike(word, other))]
+    return [word, *(other for other in words[here:end] if other != word and stem(other) == start)]
 
 
 def _largest(numbers: Floats, k: int) -> Integers:
     """Where the k largest are, in the order in which they stand."""
     if k >= len(numbers):
         return np.arange(len(numbers))
-    found: Integers = np.sort(np.argpartition(numbers, -k)[-k:])
+    least = np.partition(numbers, -k)[-k]
+    above = np.flatnonzero(numbers > least)
+    equal = np.flatnonzero(numbers == least)[: k - len(above)]
+    found: Integers = np.sort(np.append(above, equal))
     return found
 
 

@@ -35,12 +35,18 @@ class Vectors:
 
     def take(self, rows: npt.NDArray[np.int64]) -> Numbers:
         """(n, dim) the vectors of some rows, as they are stored."""
+        if not hasattr(os, "preadv"):  # Windows has no such call.
+            return np.take(self._mapped, rows, axis=0)
         found = np.empty((len(rows), self._mapped.shape[1]), self._mapped.dtype)
         # Each run of consecutive rows at once.
         edges = np.append(np.flatnonzero(np.diff(rows, prepend=-2) != 1), len(rows))
-        firsts = rows[edges[:-1]].tolist()
-        for first, (start, stop) in zip(firsts, pairwise(edges.tolist()), strict=True):
-            self._read(first, found[start:stop])
+        size = self._mapped.strides[0]
+        places = (self._mapped.offset + rows[edges[:-1]] * size).tolist()
+        left, file = found.data.cast("B") if found.size else memoryview(b""), self._file.fileno()
+        for place, (start, stop) in zip(places, pairwise((edges * size).tolist()), strict=True):
+            into = left[start:stop]
+            if os.preadv(file, (into,), place) < len(into):
+                self._read(into, place)
         return found
 
     def blocks(self, rows: npt.NDArray[np.int64]) -> Iterator[Numbers]:
@@ -48,16 +54,13 @@ class Vectors:
         for start in range(0, len(rows), _ROWS_AT_ONCE):
             yield self.take(rows[start : start + _ROWS_AT_ONCE])
 
-    def _read(self, first: int, into: Numbers) -> None:
-        if not hasattr(os, "preadv"):  # Windows has no such call.
-            into[...] = self._mapped[first : first + len(into)]
-            return
-        place = self._mapped.offset + first * self._mapped.strides[0]
-        left = into.data.cast("B")
+    def _read(self, left: memoryview, place: int) -> None:
+        """Read on until it is full, where a system gives less at a time."""
         while left:
-            got = os.preadv(self._file.fileno(), [left], place)
+            got = os.preadv(self._file.fileno(), (left,), place)
             if not got:
-                raise OSError(f"{self._path}: the file ends before row {first + len(into)}")
+                row = (place + len(left) - self._mapped.offset) // self._mapped.strides[0]
+                raise OSError(f"{self._path}: the file ends before row {row}")
             left, place = left[got:], place + got
 
 

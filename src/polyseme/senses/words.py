@@ -59,10 +59,16 @@ def alike(word: str, other: str) -> bool:
         >>> alike("city", "cities"), alike("run", "running"), alike("city", "citizen")
         (True, True, False)
     """
-    return _stem(word) == _stem(other)
+    return stem(word) == stem(other)
 
 
-def _stem(word: str) -> str:
+def stem(word: str) -> str:
+    """What is left of a word, its beginning, without a common English ending.
+
+    Example:
+        >>> stem("cities"), stem("running"), stem("the")
+        ('cit', 'run', 'the')
+    """
     for ending in _ENDINGS:
         if word.endswith(ending) and len(word) - len(ending) >= 3:
             word = word[: -len(ending)]
