@@ -54,10 +54,10 @@ async def words_answer(docs: EmbeddedTexts, model: str, media: str, encoding: st
         if docs.vectors.size <= _AT_ONCE:
             return Response(arrow_stream(docs), media_type=ARROW)
         return Response(await anyio.to_thread.run_sync(arrow_stream, docs), media_type=ARROW)
-    pieces = _words_json(docs, model, encoding)
     if docs.vectors.size <= _AT_ONCE:
-        return Response(b"".join(pieces), media_type=JSON)
-    return StreamingResponse(pieces, media_type=JSON)
+        whole = _head(docs, model) | {"texts": [_whole_text(doc, encoding) for doc in docs]}
+        return Response(dumps(whole), media_type=JSON)
+    return StreamingResponse(_words_json(docs, model, encoding), media_type=JSON)
 
 
 def arrow_stream(docs: EmbeddedTexts) -> memoryview:
@@ -78,7 +78,7 @@ def arrow_stream(docs: EmbeddedTexts) -> memoryview:
 
 
 def _words_json(docs: EmbeddedTexts, model: str, encoding: str) -> Iterator[bytes]:
-    head = dumps({"model": model, "dim": docs.vectors.shape[1], "texts": []})
+    head = dumps(_head(docs, model) | {"texts": []})
     yield head[:-2]
     for i, doc in enumerate(docs):
         if i:
@@ -87,19 +87,26 @@ def _words_json(docs: EmbeddedTexts, model: str, encoding: str) -> Iterator[byte
     yield head[-2:]
 
 
+def _head(docs: EmbeddedTexts, model: str) -> dict[str, Any]:
+    return {"model": model, "dim": docs.vectors.shape[1]}
+
+
 def _text_json(doc: EmbeddedText, encoding: str) -> Iterator[bytes]:
-    content = {
-        "text": doc.text,
-        "words": doc.words,
-        "spans": doc.spans,
-        "known": doc.known,
-    }
     if encoding == "base64":
-        yield dumps(content | {"vectors": base64(doc.vectors)})
+        yield dumps(_whole_text(doc, encoding))
         return
-    yield dumps(content)[:-1] + b',"vectors":['
+    yield dumps(_text(doc))[:-1] + b',"vectors":['
     rows = max(1, _AT_ONCE // max(1, doc.vectors.shape[1]))
     for start in range(0, len(doc), rows):
         block = dumps(doc.vectors[start : start + rows])[1:-1]
         yield b"," + block if start else block
     yield b"]}"
+
+
+def _whole_text(doc: EmbeddedText, encoding: str) -> dict[str, Any]:
+    vectors = base64(doc.vectors) if encoding == "base64" else doc.vectors
+    return _text(doc) | {"vectors": vectors}
+
+
+def _text(doc: EmbeddedText) -> dict[str, Any]:
+    return {"text": doc.text, "words": doc.words, "spans": doc.spans, "known": doc.known}
