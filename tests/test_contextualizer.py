@@ -53,6 +53,21 @@ def model(request: pytest.FixtureRequest, make_model: MakeModel) -> Contextualiz
     return loaded.static() if request.param == "static" else loaded.parameter_free()
 
 
+def test_the_default_is_found_by_its_name_unless_that_is_here(
+    default: Contextualizer,
+    make_model: MakeModel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    named = polyseme.load(default.name)
+    assert named.name == default.name == "polyseme-small"
+    assert named.dim == default.dim
+    own = make_model()
+    own.rename(tmp_path / default.name)
+    assert polyseme.load(default.name).dim != default.dim
+
+
 def test_words_are_cut_from_the_users_own_text(model: Contextualizer) -> None:
     docs = model.contextualize(TEXTS)
     assert docs.texts == TEXTS

@@ -66,9 +66,10 @@ def load(
     """Open a model of any rung.
 
     Args:
-        source: None for the bundled default; a folder or hub id of a polyseme model, of a BERT,
-            RoBERTa, DistilBERT, MPNet, ELECTRA or ModernBERT checkpoint, or of Model2Vec vectors;
-            a file of word vectors in any format that ``WordVectors.load`` reads; or WordVectors.
+        source: None or "polyseme-small" for the bundled default; a folder or hub id of a polyseme
+            model, of a BERT, RoBERTa, DistilBERT, MPNet, ELECTRA or ModernBERT checkpoint, or of
+            Model2Vec vectors; a file of word vectors in any format that ``WordVectors.load`` reads;
+            or WordVectors.
         device: "cpu", "cuda", "cuda:1", "mps", or "auto": a GPU for models with layers if torch
             sees one, else the CPU.
         dtype: of the computation: "float32" ("auto"), "float64", and with torch "bfloat16" and
@@ -103,11 +104,9 @@ def load(
     name = BUNDLED_NAME
     if isinstance(source, WordVectors):
         return _over_vectors(source, "word vectors", device, dtype, backend)
-    if source is None:
-        path = BUNDLED
-    elif isinstance(source, (str, os.PathLike)):
-        name = os.fspath(source)
-        path = resolve(source, revision=revision, token=token)
+    if source is None or isinstance(source, (str, os.PathLike)):
+        path = place_of(source, revision=revision, token=token)
+        name = BUNDLED_NAME if path == BUNDLED else os.fspath(source or "")
     else:
         raise TypeError(
             f"source is of type {type(source).__name__}: give a folder, a file of word vectors, a "
@@ -188,6 +187,19 @@ def _over_vectors(
     where = place(device=device, dtype=dtype, backend=backend, layers=config.layers)
     tokenizer = Tokenizer.from_lookup(vectors.rows)
     return Contextualizer(checkpoint, tokenizer, where, word_vectors=vectors)
+
+
+def place_of(
+    source: str | os.PathLike[str] | None, *, revision: str | None = None, token: str | None = None
+) -> Path:
+    """Where a model is that ``load`` takes by such a name; what is here comes before the bundled.
+
+    Raises:
+        FileNotFoundError: nothing is there.
+    """
+    if source is None or (source == BUNDLED_NAME and not Path(source).exists()):
+        return BUNDLED
+    return resolve(source, revision=revision, token=token)
 
 
 def made_from(model: Contextualizer) -> str:

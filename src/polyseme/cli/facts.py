@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from polyseme.checkpoints import resolve
-from polyseme.loading import BUNDLED
+from polyseme.loading import place_of
 
 if TYPE_CHECKING:
     from polyseme.contextualizer import Contextualizer
@@ -19,7 +18,7 @@ def facts_of(model: Contextualizer, source: str | None) -> dict[str, Any]:
         model: the model.
         source: what it was loaded from; None for the bundled one.
     """
-    path = BUNDLED if source is None else resolve(source)
+    path = place_of(source)
     config, place, sentence = model.config, model.place, model.checkpoint.sentence
     words = model.word_vectors
     return {
