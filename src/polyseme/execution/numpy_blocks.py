@@ -1,7 +1,7 @@
 """Primitives for NumPy whose results do not depend on the batch.
 
 A BLAS picks its kernel by the shape of the matrices, and another kernel rounds otherwise. So
-products are computed in blocks of a fixed number of rows; a last block that is not full is filled
+products are computed in blocks of a few numbers of rows; a last block that is not full is filled
 up with zeros. A kernel may also round otherwise in one row of a block than in another; a probe
 finds the quickest way in which this one does not (``way_of``).
 
