@@ -106,7 +106,8 @@ def load(
         return _over_vectors(source, "word vectors", device, dtype, backend)
     if source is None or isinstance(source, (str, os.PathLike)):
         path = place_of(source, revision=revision, token=token)
-        name = BUNDLED_NAME if path == BUNDLED else os.fspath(source or "")
+        if source is not None and path != BUNDLED:
+            name = os.fspath(source)
     else:
         raise TypeError(
             f"source is of type {type(source).__name__}: give a folder, a file of word vectors, a "

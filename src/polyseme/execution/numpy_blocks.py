@@ -1,8 +1,8 @@
 """Primitives for NumPy whose results do not depend on the batch.
 
 A BLAS picks its kernel by the shape of the matrices, and another kernel rounds otherwise. So
-products are computed in blocks of a few numbers of rows; a last block that is not full is filled
-up with zeros. A kernel may also round otherwise in one row of a block than in another; a probe
+products are computed in blocks of one of a few sizes; a last block that is not full is filled up
+with zeros. A kernel may also round otherwise in one row of a block than in another; a probe
 finds the quickest way in which this one does not (``way_of``).
 
 Weights are transposed once, when the model is loaded. What follows a product (bias, activation,

@@ -42,9 +42,10 @@ class Vectors:
         edges = np.append(np.flatnonzero(np.diff(rows, prepend=-2) != 1), len(rows))
         size = self._mapped.strides[0]
         places = (self._mapped.offset + rows[edges[:-1]] * size).tolist()
-        left, file = found.data.cast("B") if found.size else memoryview(b""), self._file.fileno()
+        bytes_of = found.reshape(-1).view(np.uint8).data
+        file = self._file.fileno()
         for place, (start, stop) in zip(places, pairwise((edges * size).tolist()), strict=True):
-            into = left[start:stop]
+            into = bytes_of[start:stop]
             if os.preadv(file, (into,), place) < len(into):
                 self._read(into, place)
         return found

@@ -3,12 +3,12 @@
 FastAPI's own way from a body to a model costs as much time as all else that is done for a request
 with one sentence; this one goes straight through pydantic, and says so in the OpenAPI description.
 Nor do requests to a ``Straight`` route pass the layers of FastAPI and Starlette that look for
-parameters and dependencies, which it has none of: that would cost as much time once more.
+parameters and dependencies, of which it has none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from fastapi import FastAPI
@@ -39,11 +39,6 @@ _BODIES: tuple[type[schemas.Request], ...] = (
 
 class Straight(APIRoute):
     """A route whose function takes the request and nothing else, and gives the answer itself."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The function, as it is."""
-        function: Callable[[Request], Coroutine[Any, Any, Response]] = self.endpoint
-        return function
 
 
 class Shortcut:
