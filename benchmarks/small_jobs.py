@@ -4,14 +4,14 @@
     python benchmarks/small_jobs.py
 
 The ratios are the throughput of 64 threads, a call for each sentence, against one caller: with all
-sentences in one call, and with 64 in each.
+sentences in one call, and with 64 in each. The threads are there before their time starts.
 """
 
 from __future__ import annotations
 
 import statistics
 import time
-from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier, Thread
 from typing import Any
 
 import polyseme
@@ -20,6 +20,7 @@ from sentences import sentences
 
 SENTENCE = "Apple just launched a new iPhone and everybody wants to have one, it seems."
 THREADS = 64
+ROUNDS = 5
 MODELS: dict[str, dict[str, Any]] = {
     "polyseme-small, NumPy float32": {"backend": "numpy"},
     "polyseme-small, torch float32": {"backend": "torch"},
@@ -31,19 +32,31 @@ MODELS: dict[str, dict[str, Any]] = {
 
 
 def seconds(run: Any) -> float:
-    """Of a call, the median of three after one to warm up."""
+    """That a call takes."""
+    begun = time.perf_counter()
     run()
-    times = []
-    for _ in range(3):
-        begun = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - begun)
-    return statistics.median(times)
+    return time.perf_counter() - begun
+
+
+def seconds_of_threads(run: Any, items: list[Any]) -> float:
+    """From when all threads start until the last has called for each of its share of the items."""
+    start = Barrier(THREADS + 1)
+
+    def work(share: list[Any]) -> None:
+        start.wait()
+        for item in share:
+            run(item)
+
+    threads = [Thread(target=work, args=(items[i::THREADS],)) for i in range(THREADS)]
+    for thread in threads:
+        thread.start()
+    start.wait()
+    return seconds(lambda: [thread.join() for thread in threads])
 
 
 def main() -> None:
     """Print a row for each model."""
-    texts = sentences(1000)
+    texts = sentences(16 * THREADS)
     columns = f"{'together, s':>13}{'in 64s, s':>11}{'64 threads, s':>15}{'ratios':>8}"
     print(f"{'':34}{'one, ms':>9}{columns}")
     for name, options in MODELS.items():
@@ -56,10 +69,12 @@ def main() -> None:
             model.contextualize(SENTENCE)
             times.append(time.perf_counter() - begun)
         parts = [texts[i : i + THREADS] for i in range(0, len(texts), THREADS)]
-        together = seconds(lambda model=model: model.contextualize(texts))
-        in_parts = seconds(lambda model=model, parts=parts: [*map(model.contextualize, parts)])
-        with ThreadPoolExecutor(THREADS) as pool:
-            apart = seconds(lambda model=model: list(pool.map(model.contextualize, texts)))
+        rounds = []
+        for _ in range(ROUNDS + 1):
+            together = seconds(lambda call=model.contextualize: call(texts))
+            in_parts = seconds(lambda call=model.contextualize, parts=parts: [*map(call, parts)])
+            rounds.append((together, in_parts, seconds_of_threads(model.contextualize, texts)))
+        together, in_parts, apart = map(statistics.median, zip(*rounds[1:], strict=True))
         print(
             f"{name:34}{1e3 * statistics.median(times):9.2f}{together:13.3f}{in_parts:11.3f}"
             f"{apart:15.3f}{together / apart:8.2f}{in_parts / apart:6.2f}",

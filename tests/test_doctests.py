@@ -22,7 +22,7 @@ NEEDED = {
         "torch_eager",
         "torch_gpu",
         "torch_int8",
-        "torch_products",
+        "torch_attention",
         "distil",
         "learner",
         "loop",

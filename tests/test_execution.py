@@ -66,10 +66,10 @@ def without_packed_linear(where: Place) -> Iterator[None]:
     """As with a torch that lacks the oneDNN operators."""
     with pytest.MonkeyPatch.context() as patch:
         if where.backend == "torch":
-            from polyseme.execution import torch_cpu, torch_int8, torch_products
+            from polyseme.execution import torch_attention, torch_cpu, torch_int8
 
             patch.setattr(torch_cpu, "has_packed_linear", lambda dtype: False)
-            patch.setattr(torch_products, "has_products", lambda heads, head_dim: False)
+            patch.setattr(torch_attention, "has_products", lambda heads, head_dim: False)
             patch.setattr(torch_int8, "has_integer_linear", lambda: False)
         yield
 

@@ -133,6 +133,20 @@ def test_means_of_no_rows_are_zero() -> None:
     assert mean_of_ranges(np.zeros((0, 3)), places, places).tolist() == [[0.0] * 3] * 2
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_means_of_half_precision_are_those_of_the_same_numbers_in_float32(dtype: str) -> None:
+    torch = pytest.importorskip("torch", reason="arrays of torch")
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(40, 8, generator=generator).mul_(100).to(getattr(torch, dtype))
+    values[0] = -torch.inf
+    starts, stops = np.asarray([0, 3, 7, 12, 5]), np.asarray([1, 7, 7, 40, 9])
+    for rows in (values, values[:0]):
+        at = np.minimum(starts, len(rows)), np.minimum(stops, len(rows))
+        found = mean_of_ranges(rows, *at)
+        assert found.dtype == torch.float32
+        assert torch.equal(found, mean_of_ranges(rows.float(), *at))
+
+
 def test_taken_rows_are_a_copy_of_the_same_kind() -> None:
     torch = pytest.importorskip("torch", reason="arrays of torch")
     numbers = np.arange(6.0).reshape(3, 2)

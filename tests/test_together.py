@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from polyseme.execution.together import Together
+from polyseme.execution import together as module
+from polyseme.execution.together import Together, _Call
 
 Texts = list[Any]
 
@@ -140,10 +141,77 @@ def test_a_call_that_is_interrupted_while_it_waits_is_taken_off() -> None:
         computed.append(texts)
         return texts
 
+    made = _Call.__init__
+
     def with_such_a_lock(call: Any, texts: Texts, options: Any) -> None:
-        call.texts, call.size, call.options = texts, 64, options
-        call.woken, call.done, call.left, call.result = Interrupted(), False, False, None
+        made(call, texts, options)
+        call.woken = Interrupted()
 
     assert together(compute, ["first"], None) == ["first"]
     assert together(compute, ["third"], None) == ["third"]
     assert computed == [["first"], ["third"]]
+
+
+@pytest.mark.parametrize("patient", [True, False])
+def test_who_leaves_with_a_result_does_so_before_the_next_is_computed(
+    patient: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_MOMENT", 60.0 if patient else 0.05)
+    waits = {text: threading.Event() for text in ("second", "slow")}
+    at_work, go_on, begun = (threading.Event() for _ in range(3))
+    made = _Call.__init__
+
+    class Watched:
+        """In place of the lock that a waiting call sleeps on."""
+
+        def __init__(self, text: str) -> None:
+            self.text = text
+            self.woken = threading.Semaphore(0)
+
+        def acquire(self) -> None:
+            waits[self.text].set()
+            self.woken.acquire()
+            if self.text == "slow":
+                go_on.wait(timeout=60)
+
+        def release(self) -> None:
+            self.woken.release()
+
+    def watched(call: Any, texts: Texts, options: Any) -> None:
+        made(call, texts, options)
+        if texts[0] in waits:
+            call.woken = Watched(texts[0])
+
+    def compute(texts: Texts) -> Texts:
+        if texts == ["first"]:
+            at_work.set()
+            assert waits["slow"].wait(timeout=60)
+        if texts == ["last"]:
+            begun.set()
+        return texts
+
+    monkeypatch.setattr(_Call, "__init__", watched)
+    together = Together(cut, most=1 << 20)
+    found: list[Texts] = []
+
+    def called(text: str) -> threading.Thread:
+        thread = threading.Thread(target=lambda: found.append(together(compute, [text], None)))
+        thread.start()
+        return thread
+
+    threads = [called("first")]
+    assert at_work.wait(timeout=60)
+    threads.append(called("second"))
+    assert waits["second"].wait(timeout=60)
+    # The second call computes for this one too, and is gone before it wakes up.
+    slow = called("slow")
+    for thread in threads:
+        thread.join(timeout=60)
+        assert not thread.is_alive()
+    last = called("last")
+    assert begun.wait(timeout=0.5 if patient else 60) is not patient
+    go_on.set()
+    for thread in (slow, last):
+        thread.join(timeout=60)
+        assert not thread.is_alive()
+    assert sorted(found) == [["first"], ["last"], ["second"], ["slow"]]

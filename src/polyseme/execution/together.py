@@ -10,12 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from itertools import chain
-from threading import Lock
+from threading import Event, Lock
 from typing import Any, TypeVar
 
 from polyseme.inputs import Text, size_of
 
 Result = TypeVar("Result")
+
+_MOMENT = 200e-6
+"""Seconds, more than a thread takes to be woken and to leave with its result."""
 
 
 class Together:
@@ -33,6 +36,9 @@ class Together:
         self._lock = Lock()
         self._computing: _Call | None = None
         self._waiting: list[_Call] = []
+        self._leaving = 0
+        self._all_left = Event()
+        self._all_left.set()
 
     def __call__(
         self, compute: Callable[[list[Text]], Result], texts: list[Text], options: Hashable
@@ -62,7 +68,12 @@ class Together:
         return result
 
     def _compute(self, compute: Callable[[list[Text]], Any], first: _Call) -> None:
-        """Compute for the first call and for those that wait for the same, and wake them."""
+        """Compute for the first call and for those that wait for the same, and wake them.
+
+        Not while others still leave with what they got: woken threads and those that compute would
+        stand in each other's way to the interpreter's lock, and who leaves may soon call again.
+        """
+        self._all_left.wait(self._leaving * _MOMENT)
         calls = self._taken(first)
         if len(calls) > 1:
             try:
@@ -96,15 +107,25 @@ class Together:
     def _give_back(self, calls: list[_Call]) -> None:
         """Wake the calls that are done; the others wait on, before all that came later."""
         with self._lock:
-            self._waiting[:0] = [call for call in calls if not call.done and not call.left]
-        for call in calls:
-            if call.done:
-                call.woken.release()
+            here = [call for call in calls if not call.left]
+            self._waiting[:0] = [call for call in here if not call.done]
+            done = [call for call in here if call.done]
+            for call in done:
+                call.leaving = True
+            self._leaving += len(done)
+            if done:
+                self._all_left.clear()
+        for call in done:
+            call.woken.release()
 
     def _leave(self, call: _Call) -> None:
         """Let the next call compute; one that is interrupted while it waits is taken off."""
         with self._lock:
             call.left = True
+            if call.leaving:
+                self._leaving -= 1
+                if not self._leaving:
+                    self._all_left.set()
             if not call.done and call in self._waiting:
                 self._waiting.remove(call)
             if self._computing is call:
@@ -124,4 +145,5 @@ class _Call:
         self.woken.acquire()
         self.done = False
         self.left = False
+        self.leaving = False
         self.result: Any = None

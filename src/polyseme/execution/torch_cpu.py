@@ -21,10 +21,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812 -- the name that everyone knows it by
 
 from polyseme.encoder import EncoderConfig
-from polyseme.execution import torch_products
+from polyseme.execution import torch_attention
 from polyseme.execution.threads import LEAST_TOKENS
 from polyseme.execution.torch_eager import bias_name, norm_of, stacked
-from polyseme.operations import Activation, Lengths, Operations, activate, one_after_the_other
+from polyseme.operations import Activation, Operations, activate, one_after_the_other
 
 Tensor = Any
 Linear = Callable[..., Tensor]
@@ -48,7 +48,6 @@ def operations(parameters: Mapping[str, Tensor], config: EncoderConfig) -> Opera
     for name, weight in parameters.items():
         if name.endswith(".weight") and weight.ndim == 2:
             maps[name.removesuffix(".weight")] = linear_of(weight, parameters.get(bias_name(name)))
-    packing = torch_products.packing_of(config) if dtype == torch.bfloat16 else None
     joined = {}
     for i in range(config.layers):
         names = tuple(f"layers.{i}.attention.{part}" for part in ("query", "key", "value"))
@@ -78,13 +77,13 @@ def operations(parameters: Mapping[str, Tensor], config: EncoderConfig) -> Opera
         linear_added,
         norm_of(parameters, config),
         activated,
-        attend,
+        torch_attention.attend,
         side_by_side if packed else one_after_the_other,
         rows_of_step,
-        aligned,
+        torch_attention.filled,
         workers if packed else lambda tokens: 1,
-        packing,
-        torch_products.attend_packed,
+        torch_attention.packing_of(config, dtype),
+        torch_attention.attend_packed,
     )
 
 
@@ -135,16 +134,6 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_workers.cache_clear)
 
 
-def aligned(lengths: Lengths) -> Lengths:
-    """Fill texts up to a multiple of 16 tokens in attention.
-
-    Torch's kernel hands what does not fill a vector to scalar code, which takes more than twice as
-    long; and its threads each work in a part of one buffer, where a text's place would show in the
-    result if the parts were not aligned.
-    """
-    return torch_products.filled(lengths)
-
-
 def rows_of_step(rows: int) -> int:
     """Fill a step up to a multiple of 128 rows, a small one to a multiple of 16.
 
@@ -172,57 +161,6 @@ def activated(states: Tensor, activation: Activation) -> Tensor:
     else:
         result = activate(wide, activation)
     return result.to(states.dtype)
-
-
-def attend(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    *,
-    heads: int,
-    bias: Tensor | None = None,
-    mask: Tensor | None = None,
-) -> Tensor:
-    """``attention.attend_heads``, of short texts in bfloat16 by two products, else fused.
-
-    n is a multiple of 16, as ``aligned`` makes it.
-    """
-    n, width = query.shape[-2:]
-    query, key, value = (
-        array.unflatten(-1, (heads, width // heads)).transpose(-2, -3)
-        for array in (query, key, value)
-    )
-    if mask is not None and bias is not None:
-        bias = torch.where(mask, bias, -math.inf)
-    by_products = query.dtype == torch.bfloat16 and n <= torch_products.SHORT
-    if by_products and torch_products.has_products(heads, width // heads):
-        if mask is not None and bias is None:
-            bias = torch.zeros(mask.shape).masked_fill_(~mask, -math.inf)
-        mixed = torch_products.attend_texts(query, key, value, bias)
-        if mask is not None and not (seen := mask.any(-1, keepdim=True)).all():
-            mixed = mixed.masked_fill(~seen, 0)
-    else:
-        mixed = _attend_fused(query, key, value, mask if bias is None else bias.to(query.dtype))
-    return mixed.transpose(-2, -3).flatten(-2)
-
-
-def _attend_fused(query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None) -> Tensor:
-    """By torch's own kernel; heads that are no multiple of 16 are filled up and cut again."""
-    texts, heads, _, head_dim = query.shape
-    more_width = -head_dim % ALIGNED
-    if more_width:
-        query, key, value = (F.pad(array, (0, more_width)) for array in (query, key, value))
-    if visible is not None:
-        # Four axes: with three, torch leaves its fused kernel for one that depends on the batch.
-        visible = visible[(None,) * (4 - visible.ndim)]
-    if texts * heads == 1:
-        # A single task would run outside torch's threads, where MKL starts its own and rounds
-        # otherwise; so a lone text with one head runs twice.
-        query, key, value = (array.expand(2, -1, -1, -1) for array in (query, key, value))
-    mixed = F.scaled_dot_product_attention(
-        query, key, value, attn_mask=visible, scale=1 / math.sqrt(head_dim)
-    )
-    return mixed[:texts, ..., :head_dim]
 
 
 @lru_cache(maxsize=8)
@@ -281,7 +219,8 @@ def in_parts(product: Linear, least: int) -> Linear:
             if lacking[-1]:
                 states = F.pad(states, lacking)
                 residual = None if residual is None else F.pad(residual, lacking)
-            return product(states, residual=residual, **options)[:rows]
+            found = product(states, residual=residual, **options)
+            return found[:rows] if lacking[-1] else found
         parts = [slice(start, start + MOST_ROWS) for start in range(0, rows, MOST_ROWS)]
         return torch.cat(
             [

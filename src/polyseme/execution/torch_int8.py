@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from polyseme.encoder import EncoderConfig, encode
-from polyseme.execution import torch_cpu, torch_products
+from polyseme.execution import torch_attention, torch_cpu
 from polyseme.execution.torch_eager import stacked
 from polyseme.operations import Activation, Operations
 from polyseme.packed import Packed
@@ -103,7 +103,7 @@ def operations(parameters: Mapping[str, Tensor], config: EncoderConfig) -> Opera
         linears=linears,
         linear_activated=linear_activated,
         linear_added=linear_added,
-        packing=torch_products.packing_of(config),
+        packing=torch_attention.packing_of(config, torch.bfloat16),
     )
 
 
