@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,9 +65,44 @@ def run(most: int, requests: list[tuple[Lengths, list[str]]]) -> tuple[Counting,
 
 
 def test_what_waits_is_computed_together_and_each_gets_its_own() -> None:
-    model, answers = run(1000, [(Lengths(), ["a", "bb"]), (Lengths(), []), (Lengths(), ["ccc"])])
-    assert model.batches == [["first"], ["a", "bb", "ccc"]]
-    assert answers == [[5], [1, 2], [], [3]]
+    texts = [["a", "bb"], [], ["ccc"], ["dddd"], ["eeeee"]]
+    model, answers = run(1000, [(Lengths(), own) for own in texts])
+    # Half of the six that are there, and while those are answered the others.
+    assert model.batches == [["first"], ["a", "bb", "ccc"], ["dddd", "eeeee"]]
+    assert answers == [[5], [1, 2], [], [3], [4], [5]]
+
+
+def test_requests_that_come_at_once_are_computed_in_two_halves() -> None:
+    async def main() -> list[Any]:
+        return await asyncio.gather(*(batcher(Lengths(), ["a" * i]) for i in range(8)))
+
+    model = Counting()
+    model.go.set()
+    batcher = Batcher(model, 1000)  # type: ignore[arg-type]
+    assert asyncio.run(main()) == [[i] for i in range(8)]
+    batcher.close()
+    assert [len(batch) for batch in model.batches] == [4, 4]
+
+
+def test_the_next_batch_does_not_wait_for_the_loop() -> None:
+    async def main() -> None:
+        first = asyncio.create_task(batcher(Lengths(), ["first"]))
+        while not model.begun.is_set():
+            await asyncio.sleep(0.001)
+        second = asyncio.create_task(batcher(Lengths(), ["second"]))
+        await asyncio.sleep(0.01)
+        model.go.set()
+        given_up = time.monotonic() + 20
+        while len(model.batches) < 2 and time.monotonic() < given_up:
+            time.sleep(0.001)  # the loop is busy
+        assert model.batches == [["first"], ["second"]]
+        assert not first.done()
+        assert await asyncio.gather(first, second) == [[5], [6]]
+
+    model = Counting()
+    batcher = Batcher(model, 1000)  # type: ignore[arg-type]
+    asyncio.run(main())
+    batcher.close()
 
 
 def test_only_equal_work_is_joined() -> None:

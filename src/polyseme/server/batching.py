@@ -1,8 +1,9 @@
 """Texts of many requests, computed together.
 
 While a batch is computed, texts gather; when it is done, those that want the same are the next
-batch. Nobody waits for company: a request that comes alone is computed at once. As a text's vectors
-do not depend on its neighbours, no answer shows what else was in its batch.
+batch, up to half of all who are there: the others are computed while these are answered. Nobody
+waits for company: a request that comes alone is computed at once. As a text's vectors do not depend
+on its neighbours, no answer shows what else was in its batch.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol
 
 from polyseme.inputs import Text, size_of
@@ -50,6 +52,7 @@ class Batcher:
         self._model = model
         self._most = most
         self._observe = observe
+        self._lock = Lock()
         self._waiting: deque[_Job] = deque()
         self._busy = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="polyseme-batches")
@@ -58,16 +61,17 @@ class Batcher:
         """The result for these texts; what ``work`` raises on them is raised here."""
         loop = asyncio.get_running_loop()
         job = _Job(work, texts, sum(map(size_of, texts)), loop.create_future())
-        self._waiting.append(job)
-        if not self._busy:
-            self._busy = True
+        with self._lock:
+            self._waiting.append(job)
+            idle, self._busy = not self._busy, True
+        if idle:
             # Not yet: requests that have come by the same round of the loop go along.
-            loop.call_soon(self._next, loop)
+            loop.call_soon(self._thread.submit, self._run, loop)
         try:
             result = await job.answer
         except asyncio.CancelledError:
             # Who has given up waiting is no longer counted, so the texts must not lie here.
-            with suppress(ValueError):
+            with self._lock, suppress(ValueError):
                 self._waiting.remove(job)
             raise
         if isinstance(result, Exception):
@@ -78,33 +82,42 @@ class Batcher:
         """Let the thread end once it has nothing to do."""
         self._thread.shutdown(wait=True)
 
-    def _next(self, loop: asyncio.AbstractEventLoop) -> None:
-        jobs = self._taken()
-        self._busy = bool(jobs)
-        if jobs:
-            self._observe(len(jobs), sum(len(job.texts) for job in jobs))
-            self._thread.submit(self._run, jobs, loop)
+    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Compute until nobody waits.
 
-    def _taken(self) -> list[_Job]:
-        """The oldest job and those that go with it; who has given up waiting is left out."""
+        The thread takes its next jobs by itself: the loop may be at work on many answers.
+        """
+        jobs: list[_Job] = []
+        while jobs := self._taken(len(jobs)):
+            self._observe(len(jobs), sum(len(job.texts) for job in jobs))
+            loop.call_soon_threadsafe(_answer, jobs, self._results(jobs))
+
+    def _taken(self, answered: int) -> list[_Job]:
+        """The oldest job and those that go with it; who has given up waiting is left out.
+
+        Args:
+            answered: jobs that have just been computed. Half of them and of those that wait are
+                taken at most, lest all wait for the thread, and then the thread for all.
+        """
         taken: list[_Job] = []
         others: deque[_Job] = deque()
         size = 0
-        for job in self._waiting:
-            if job.answer.done():
-                continue
-            fits = not taken or (job.work == taken[0].work and size + job.size <= self._most)
-            if fits:
-                taken.append(job)
-                size += job.size
-            else:
-                others.append(job)
-        self._waiting = others
+        with self._lock:
+            waiting = [job for job in self._waiting if not job.answer.done()]
+            half = -(-(answered + len(waiting)) // 2)
+            for job in waiting:
+                if not taken or (
+                    len(taken) < half
+                    and job.work == taken[0].work
+                    and size + job.size <= self._most
+                ):
+                    taken.append(job)
+                    size += job.size
+                else:
+                    others.append(job)
+            self._waiting = others
+            self._busy = bool(taken)
         return taken
-
-    def _run(self, jobs: list[_Job], loop: asyncio.AbstractEventLoop) -> None:
-        results = self._results(jobs)
-        loop.call_soon_threadsafe(self._done, jobs, results, loop)
 
     def _results(self, jobs: list[_Job]) -> Sequence[Any]:
         """A result or an exception for each job."""
@@ -124,16 +137,6 @@ class Batcher:
             # One request must not spoil the answers of others.
             return [result for job in jobs for result in self._results([job])]
 
-    def _done(
-        self, jobs: list[_Job], results: Sequence[Any], loop: asyncio.AbstractEventLoop
-    ) -> None:
-        self._next(loop)
-        for job, result in zip(jobs, results, strict=True):
-            if not job.answer.done():
-                # An exception too: as a future's own, asyncio would log what it says if nobody
-                # comes for it.
-                job.answer.set_result(result)
-
 
 @dataclass(eq=False)
 class _Job:
@@ -143,3 +146,11 @@ class _Job:
     texts: list[Text]
     size: int
     answer: asyncio.Future[Any]
+
+
+def _answer(jobs: list[_Job], results: Sequence[Any]) -> None:
+    for job, result in zip(jobs, results, strict=True):
+        if not job.answer.done():
+            # An exception too: as a future's own, asyncio would log what it says if nobody comes
+            # for it.
+            job.answer.set_result(result)
