@@ -43,13 +43,19 @@ class Counting:
         return [len(text) for text in texts]
 
 
+async def first_at_work(batcher: Batcher, model: Counting) -> asyncio.Task[Any]:
+    """A request that the model waits in."""
+    first = asyncio.create_task(batcher(Lengths(), ["first"]))
+    while not model.begun.is_set():
+        await asyncio.sleep(0.001)
+    return first
+
+
 async def asked(
     batcher: Batcher, model: Counting, requests: list[tuple[Lengths, list[str]]]
 ) -> list[Any]:
     """The answers to a first request that is alone, and then to those that wait behind it."""
-    first = asyncio.create_task(batcher(Lengths(), ["first"]))
-    while not model.begun.is_set():
-        await asyncio.sleep(0.001)
+    first = await first_at_work(batcher, model)
     others = [asyncio.create_task(batcher(work, texts)) for work, texts in requests]
     await asyncio.sleep(0.01)
     model.go.set()
@@ -86,9 +92,7 @@ def test_requests_that_come_at_once_are_computed_in_two_halves() -> None:
 
 def test_the_next_batch_does_not_wait_for_the_loop() -> None:
     async def main() -> None:
-        first = asyncio.create_task(batcher(Lengths(), ["first"]))
-        while not model.begun.is_set():
-            await asyncio.sleep(0.001)
+        first = await first_at_work(batcher, model)
         second = asyncio.create_task(batcher(Lengths(), ["second"]))
         await asyncio.sleep(0.01)
         model.go.set()
@@ -127,9 +131,7 @@ def test_a_request_that_fails_fails_alone() -> None:
 
 def test_who_has_given_up_is_not_computed() -> None:
     async def main() -> None:
-        first = asyncio.create_task(batcher(Lengths(), ["first"]))
-        while not model.begun.is_set():
-            await asyncio.sleep(0.001)
+        first = await first_at_work(batcher, model)
         impatient = asyncio.create_task(batcher(Lengths(), ["gone"]))
         patient = asyncio.create_task(batcher(Lengths(), ["here"]))
         await asyncio.sleep(0.01)
