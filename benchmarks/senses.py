@@ -37,7 +37,7 @@ from polyseme.evaluation.models import vectors_at
 from polyseme.evaluation.wsd import AmbiguousWord, Occurrences, read_folder
 from polyseme.senses import SenseIndex, build_index
 from polyseme.senses.clustering import centroids_of, nearest_to
-from polyseme.senses.searching import GROUPS, forms_of
+from polyseme.senses.searching import forms_of
 from polyseme.senses.words import is_content
 from polyseme.text import split_words
 
@@ -275,7 +275,7 @@ def recall(index: SenseIndex, asked: list, positions: list[int]) -> None:
         own, vector = index._meant(one.text, position)
         forms = forms_of(own, alphabet)
         targets.append((vector, set(forms)))
-        _, rows, cosines = tables.in_groups(vector, GROUPS, None, forms)
+        _, rows, cosines = tables.in_groups(vector, tables.meeting.enough, None, forms)
         places.append(set(rows[np.argsort(-cosines)[:K]].tolist()))
         found = tables.occurrences_of(*tables.near(vector, K, None, forms))
         names.append({hit.word.casefold() for hit in found})

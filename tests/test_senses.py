@@ -411,7 +411,23 @@ def test_the_nearest_words_are_found_among_many_groups(
     np.testing.assert_allclose(near, every[at], atol=1e-6)
     # Where few groups are looked into, more are until there are enough words.
     monkeypatch.setattr("polyseme.senses.searching.GROUPS", 1)
+    assert tables.meeting.enough == max(1, len(tables.groups) // 160)
     assert len(opened.synonyms("new doctor", "doctor", 5)) == 5
+
+
+def test_words_of_any_signs_are_arranged(
+    model: Contextualizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from polyseme.senses import arranging
+
+    monkeypatch.setattr(arranging, "_ROWS_AT_ONCE", 1)
+    words = ["O'Neill", "'", '"', "\\", "%", "_", "naïve", "🍎", "한국어", "x\x00y", "\U0010ffff"]
+    for number in (1, 2):  # and once more with those that are there
+        file = tmp_path / f"{number}.jsonl"
+        file.write_text(json.dumps({"text": words}) + "\n" + json.dumps({"text": words[::2]}))
+        build_index(file, tmp_path / "index", model=model, words=words)
+        found = SenseIndex.open(tmp_path / "index", model).words
+        assert found == {word.casefold(): number * (2 - i % 2) for i, word in enumerate(words)}
 
 
 def test_axes_hold_most_of_the_vectors() -> None:

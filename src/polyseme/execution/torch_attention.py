@@ -12,7 +12,7 @@ Few operations matter in threads: at each of them one has to wait for the interp
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -30,14 +30,12 @@ Tensor = Any
 SHORT = 128
 """Tokens of a text up to which two products take less time than torch's fused attention."""
 
-TEXTS = 8
-"""More texts are filled up to multiples of these: oneDNN keeps what it compiles for each number."""
+SCORES = 1 << 18
+"""That are computed at once by products, as many as stay in a processor's cache."""
 
 ALIGNED = 16
 """Texts and heads are filled up to multiples of these: what does not fill a vector goes to scalar
 code, and MKL rounds by where a matrix starts."""
-
-_SCORES_AT_ONCE = 1 << 20
 
 _NO_BIAS = torch.zeros(1)
 
@@ -108,11 +106,10 @@ class ByProducts:
         there, place = [], 0
         back = np.zeros((int(starts[-1]) + filling, heads), np.int64)
         for n, of_length in by_length(filled(lengths)):
-            at_once = max(1, _SCORES_AT_ONCE // (heads * n * n))
-            for first in range(0, len(of_length), at_once):
-                texts = of_length[first : first + at_once]
+            left = of_length
+            for many in pieces(len(of_length), SCORES // (heads * n * n)):
+                texts, left = left[:many], left[many:]
                 count = len(texts)
-                many = -(-count // TEXTS) * TEXTS if count > TEXTS else count
                 rows, own = np.zeros((many, n), np.int64), np.ones((many, n), np.bool_)
                 rows[:count], own[:count] = _rows(starts, lengths, texts, n)
                 there.append((rows[:, None, :] * (3 * heads) + head).ravel())
@@ -216,15 +213,38 @@ def attend(
     return mixed.transpose(-2, -3).flatten(-2)
 
 
+def pieces(texts: int, most: int) -> Iterator[int]:
+    """Cut texts into powers of two, the last perhaps with more than are left.
+
+    For each number that it meets, oneDNN keeps half a megabyte.
+
+    Args:
+        texts: how many.
+        most: that are computed at once; one if it is less.
+
+    Example:
+        >>> list(pieces(37, 16)), list(pieces(7, 16))
+        ([16, 16, 4, 1], [8])
+    """
+    while texts > 0:
+        size = 1 << (texts - 1).bit_length()
+        if 4 * texts <= 3 * size:
+            size //= 2
+        size = min(size, 1 << max(0, most.bit_length() - 1))
+        yield size
+        texts -= size
+
+
 def attend_texts(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
     """``by_products``, of numbers of texts that oneDNN will meet again."""
-    texts = query.shape[0]
-    lacking = -texts % TEXTS if texts > TEXTS else 0
-    more = (0, 0, 0, 0, 0, 0, 0, lacking)
-    query, key, value = (F.pad(array, more) for array in (query, key, value))
-    if lacking and bias is not None and bias.ndim == query.ndim:
-        bias = F.pad(bias, more)
-    return by_products(query, key, value, bias)[:texts]
+    texts, heads, n, _ = query.shape
+    sizes = list(pieces(texts, SCORES // (heads * n * n)))
+    more = (0, 0, 0, 0, 0, 0, 0, sum(sizes) - texts)
+    parts = [F.pad(array, more).split(sizes) for array in (query, key, value)]
+    biases: Sequence[Tensor | None] = [bias] * len(sizes)
+    if bias is not None and bias.ndim == query.ndim:
+        biases = F.pad(bias, more).split(sizes)
+    return _one(list(map(by_products, *parts, biases)))[:texts]
 
 
 def by_products(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
@@ -276,7 +296,7 @@ def has_products(heads: int, head_dim: int) -> bool:
         return False
     generator = torch.Generator().manual_seed(0)
     for n in range(ALIGNED, SHORT + 1, ALIGNED):
-        shape = (TEXTS + 1, heads, n, head_dim)
+        shape = (SCORES // (heads * n * n) + 1, heads, n, head_dim)
         query, key, value = (torch.randn(shape, generator=generator).bfloat16() for _ in range(3))
         many = attend_texts(query, key, value, None)
         one = attend_texts(query[:1], key[:1], value[:1], None)

@@ -7,8 +7,8 @@ nearest-neighbor searching in k-dimensional trees"); a search among all words lo
 then into them. The groups' means are kept along the axes on which they have most of their length
 (the first principal directions of all of them), so that all fit in memory.
 
-Only so many rows are in memory at a time: the words are taken in stretches, and for each the
-occurrences are read once.
+Only so many rows are in memory at a time: the words are taken in stretches. An index of the words
+finds the occurrences of each, so that none is read in vain.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from polyseme.senses.tables import (
     connect,
     directions,
     fixed,
+    literal,
     numbers_of,
     table_back_at,
     with_vectors,
@@ -63,6 +64,7 @@ def arrange(state: State, progress: bool | None = False) -> None:
     incoming, texts = tables["incoming"], tables["texts"]
     if incoming is None or texts is None:
         return
+    _index(incoming)
     number = state.versions.get("vectors", 0)
     sources: list[tuple[Table, Vectors | None]] = [(incoming, None)]
     if tables["occurrences"] is not None:
@@ -124,8 +126,7 @@ class _Arranged:
         counts: Counter[str] = Counter()
         for table, _ in sources:
             for batch in table.search().select(["word"]).to_batches():
-                for pair in batch["word"].value_counts():
-                    counts[pair["values"].as_py()] += pair["counts"].as_py()
+                counts.update(batch["word"].to_pylist())
         self.total = counts.total()
         self._stretches = list(stretches(counts, _ROWS_AT_ONCE))
         self._words: list[str] = []
@@ -164,11 +165,9 @@ class _Arranged:
         found = []
         for table, beside in self._sources:
             columns = [*self.schema.names, "vector" if beside is None else "_rowoffset"]
-            for batch in table.search().select(columns).to_batches():
-                words = batch["word"]
-                here = pc.and_(pc.greater_equal(words, first), pc.less_equal(words, last))
-                rows = pa.Table.from_batches([batch.filter(here)])
-                found.append(rows if beside is None else with_vectors(rows, beside))
+            here = f"word >= {literal(first)} AND word <= {literal(last)}"
+            rows = table.search().where(here).select(columns).to_arrow()
+            found.append(rows if beside is None else with_vectors(rows, beside))
         rows = pa.concat_tables(found).sort_by(_ORDER)
         words = rows["word"].combine_chunks()
         changes = np.flatnonzero(pc.not_equal(words[1:], words[:-1]).to_numpy(zero_copy_only=False))

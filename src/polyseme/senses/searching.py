@@ -41,7 +41,10 @@ if TYPE_CHECKING:
 Integers = npt.NDArray[np.int64]
 
 GROUPS = 2048
-"""Groups that are looked into, of all words'."""
+"""Groups that are looked into, of all words', at least."""
+
+SHARE = 1 / 160
+"""Of all groups, the share that is looked into where it is more."""
 
 LEADING = 64
 """Axes along which all groups are ranked first."""
@@ -99,6 +102,11 @@ class Groups:
             rows["reach"].to_numpy(),
             turned,
         )
+
+    @property
+    def enough(self) -> int:
+        """How many are looked into."""
+        return max(GROUPS, int(SHARE * len(self.size)))
 
     def nearest(
         self,
@@ -220,7 +228,7 @@ class Tables:
             where: a condition on the occurrences.
             leave_out: words that are not wanted.
         """
-        wanted = GROUPS
+        wanted = self.meeting.enough
         allowed = None if where is None else self._allowed(where)
         while True:
             words, rows, near = self.in_groups(vector, wanted, allowed, leave_out)
