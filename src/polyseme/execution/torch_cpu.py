@@ -33,6 +33,7 @@ _FUSED: dict[Any, str] = {"gelu": "none", "relu": ""}
 """Activations that the product applies itself, and what it calls their algorithm."""
 
 LEAST_ROWS = 16
+FEW_ROWS = 8
 ROWS = 128
 MOST_ROWS = 2048
 BLOCK_ROWS = 64
@@ -135,13 +136,13 @@ if hasattr(os, "register_at_fork"):
 
 
 def rows_of_step(rows: int) -> int:
-    """Fill a step up to a multiple of 128 rows, a small one to a multiple of 16.
+    """Fill a step up to a multiple of 128 rows, a small one to 16 or more, a multiple of 8.
 
     oneDNN compiles a kernel for each shape that it has not met, which takes longer than the
     product itself.
     """
-    few = LEAST_ROWS if rows <= ROWS else ROWS
-    return -(-rows // few) * few
+    few = FEW_ROWS if rows <= ROWS else ROWS
+    return max(LEAST_ROWS, -(-rows // few) * few)
 
 
 def activated(states: Tensor, activation: Activation) -> Tensor:
