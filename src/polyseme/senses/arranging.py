@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from polyseme.attention import unit
+from polyseme.execution.threads import products_in_one_thread
 from polyseme.progress import progress_bar
 from polyseme.senses.state import State
 from polyseme.senses.tables import (
@@ -129,10 +130,7 @@ class _Arranged:
                 counts.update(batch["word"].to_pylist())
         self.total = counts.total()
         self._stretches = list(stretches(counts, _ROWS_AT_ONCE))
-        self._words: list[str] = []
-        self._sizes: list[int] = []
-        self._reaches: list[float] = []
-        self._means: list[npt.NDArray[np.float16]] = []
+        self._groups: list[pyarrow.Table] = []
 
     def stretches(self) -> Iterator[tuple[pyarrow.Table, npt.NDArray[Any]]]:
         """All rows, by word and group, and their vectors."""
@@ -142,18 +140,18 @@ class _Arranged:
         """The groups and the axes of their means; all stretches must have been taken before."""
         import pyarrow as pa
 
-        sizes = np.asarray(self._sizes, np.int32)
-        means = np.concatenate([np.zeros((0, self._dim), np.float16), *self._means])
-        blocks = [means[i : i + _BLOCK] for i in range(0, len(means), _BLOCK)]
+        none = _groups_table([], [], np.zeros((0, self._dim), np.float16), [])
+        found = pa.concat_tables([none, *self._groups])
+        blocks = [numbers_of(batch["mean"]) for batch in found.to_batches(_BLOCK)]
         axes = axes_of(blocks, self._dim)
-        none = np.zeros((0, len(axes)), np.float16)
         along = [(block.astype(np.float32) @ axes.T).astype(np.float16) for block in blocks]
+        sizes = found["size"].to_numpy()
         groups = {
-            "word": pa.array(self._words, pa.string()),
+            "word": found["word"],
             "first": pa.array(np.cumsum(sizes, dtype=np.int64) - sizes),
-            "size": pa.array(sizes),
-            "vector": fixed(np.concatenate([none, *along])),
-            "reach": pa.array(self._reaches, pa.float32()),
+            "size": found["size"],
+            "vector": fixed(np.concatenate([np.zeros((0, len(axes)), np.float16), *along])),
+            "reach": found["reach"],
         }
         return pa.table(groups), pa.table({"vector": fixed(axes)})
 
@@ -172,19 +170,37 @@ class _Arranged:
         words = rows["word"].combine_chunks()
         changes = np.flatnonzero(pc.not_equal(words[1:], words[:-1]).to_numpy(zero_copy_only=False))
         edges = [0, *(changes + 1).tolist(), len(rows)]
-        order = []
-        for start, end in pairwise(edges):
-            vectors = directions(rows["vector"].slice(start, end - start))
-            for members in groups_of(vectors):
-                order.append(members + start)
-                self._words.append(words[start].as_py())
-                self._sizes.append(len(members))
-                mean, reach = met(vectors[members])
-                self._means.append(mean.astype(np.float16)[None])
-                self._reaches.append(reach)
+        order, named, means, reaches = [], [], [], []
+        with products_in_one_thread():  # they are short
+            for start, end in pairwise(edges):
+                vectors = directions(rows["vector"].slice(start, end - start))
+                for members in groups_of(vectors):
+                    order.append(members + start)
+                    named.append(start)
+                    mean, reach = met(vectors[members])
+                    means.append(mean.astype(np.float16))
+                    reaches.append(reach)
+        sizes = list(map(len, order))
+        self._groups.append(_groups_table(words.take(named), sizes, np.stack(means), reaches))
         arranged = np.concatenate(order)
         numbers = numbers_of(rows["vector"])[arranged]
         return rows.drop_columns(["vector"]).take(pa.array(arranged)), numbers
+
+
+def _groups_table(
+    words: Any, sizes: Sequence[int], means: npt.NDArray[np.float16], reaches: Sequence[float]
+) -> pyarrow.Table:
+    """Groups, with their means (n, dim)."""
+    import pyarrow as pa
+
+    return pa.table(
+        {
+            "word": pa.array(words, pa.string()),
+            "size": pa.array(sizes, pa.int32()),
+            "mean": fixed(means),
+            "reach": pa.array(reaches, pa.float32()),
+        }
+    )
 
 
 def stretches(counts: dict[str, int], rows: int) -> Iterator[tuple[str, str]]:

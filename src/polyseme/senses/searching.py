@@ -18,6 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from polyseme.attention import unit
+from polyseme.execution.threads import products_in_one_thread
+from polyseme.packed import ragged_ranges
 from polyseme.senses.results import Occurrence
 from polyseme.senses.state import State, read
 from polyseme.senses.tables import (
@@ -256,15 +258,17 @@ class Tables:
             Numbers of their words, their rows, and their cosines.
         """
         groups = self.meeting
-        found = groups.nearest(vector, wanted, leave_out, allowed)
-        size = groups.size[found]
-        # Rows first, first + 1 ... of each group.
-        rows = np.repeat(groups.first[found] - np.cumsum(size) + size, size) + np.arange(size.sum())
-        words = np.repeat(np.searchsorted(groups.edges, found, side="right") - 1, size)
-        if allowed is not None:
-            kept = allowed[rows]
-            rows, words = rows[kept], words[kept]
-        near = [cosines(block, vector) for block in self.vectors.blocks(rows)]
+        # A BLAS's threads would mostly wait for each other: these products are short.
+        with products_in_one_thread():
+            found = groups.nearest(vector, wanted, leave_out, allowed)
+            size = groups.size[found]
+            # Rows first, first + 1 ... of each group.
+            rows = ragged_ranges(groups.first[found], size)
+            words = np.repeat(np.searchsorted(groups.edges, found, side="right") - 1, size)
+            if allowed is not None:
+                kept = allowed[rows]
+                rows, words = rows[kept], words[kept]
+            near = [cosines(block, vector) for block in self.vectors.blocks(rows)]
         return words, rows, np.concatenate([np.zeros(0, np.float32), *near])
 
     def _allowed(self, where: str) -> npt.NDArray[np.bool_]:

@@ -28,6 +28,7 @@ from warnings import catch_warnings, simplefilter
 
 import numpy as np
 import numpy.typing as npt
+from array_api_compat import numpy as xp
 
 from polyseme.attention import unit
 
@@ -43,7 +44,7 @@ STORES = ("int8", "float16", "float32")
 OWN = ("word", "text", "start", "end", "vector", "group", "source", "line", "id")
 """Names that kept columns can't have."""
 
-_BLOCK = 1 << 9
+_BLOCK = 1 << 10
 _INDEX_CACHE = 1 << 26
 _METADATA_CACHE = 1 << 25
 _INNER = re.compile(r"^Invalid (user )?input, |^lance error: |, /[^ ]*\.rs:\d+:\d+.*$", re.DOTALL)
@@ -161,7 +162,7 @@ def cosines(vectors: npt.NDArray[Any], vector: Floats) -> Floats:
         given = vectors[start : start + _BLOCK]
         rows = block[: len(given)]
         rows[...] = given
-        lengths = np.sqrt(np.matmul(rows[:, None, :], rows[:, :, None])[:, 0, 0])
+        lengths = np.sqrt(xp.vecdot(rows, rows))
         found[start : start + _BLOCK] = (rows @ vector) / np.maximum(lengths, 1e-30)
     return found
 
