@@ -28,6 +28,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "polyseme-small, torch int8": {"dtype": "int8"},
     "all-MiniLM-L6-v2, torch float32": {"source": checkpoint(), "backend": "torch"},
     "all-MiniLM-L6-v2, torch bfloat16": {"source": checkpoint(), "dtype": "bfloat16"},
+    "all-MiniLM-L6-v2, torch int8": {"source": checkpoint(), "dtype": "int8"},
 }
 
 
