@@ -81,7 +81,7 @@ def test_every_occurrence_of_a_content_word_is_there_once(
 def test_vectors_on_disk_point_where_the_models_do(
     index: SenseIndex, model: Contextualizer
 ) -> None:
-    rows = index._tables.of_words(["bank"], None)
+    rows = index._tables.of_words(["bank"])
     texts = {row["id"]: row["text"] for row in index._tables.texts.to_arrow().to_pylist()}
     stored = directions(rows["vector"])
     for row, vector in list(zip(rows.to_pylist(), stored, strict=True))[::9]:
@@ -161,7 +161,7 @@ def test_what_is_found_says_where_it_stands(index: SenseIndex) -> None:
 
 def test_search_is_exact(index: SenseIndex, model: Contextualizer) -> None:
     vector = unit(model.contextualize("a bank by the sea")["bank"])
-    rows = index._tables.of_words(["bank"], None)
+    rows = index._tables.of_words(["bank"])
     cosines = np.sort(directions(rows["vector"]) @ vector)[::-1]
     found = index.search("a bank by the sea", "bank", 25)
     np.testing.assert_allclose([one.score for one in found], cosines[:25], rtol=1e-6)
@@ -389,7 +389,7 @@ def test_the_nearest_words_are_found_among_many_groups(
     assert tables.meeting.leading.shape == (len(tables.groups), 8)
     assert len(tables.groups) > 100
     vector = unit(small.contextualize("new doctor")["doctor"])
-    rows = tables.of_words(WORDS, None)
+    rows = tables.of_words(WORDS)
     every = directions(rows["vector"]) @ vector
     for where, chosen in ((None, range(400)), ("year % 50 = 7", range(7, 400, 50))):
         best: dict[str, float] = {}

@@ -57,7 +57,7 @@ def contents(folder: Path, model: Contextualizer) -> list[tuple[Any, ...]]:
     texts = opened._tables.texts.to_arrow().to_pylist()
     assert [row["id"] for row in texts] == list(range(len(texts)))
     found = []
-    rows = opened._tables.of_words(list(opened.words), None).to_pylist()
+    rows = opened._tables.of_words(list(opened.words)).to_pylist()
     assert len(rows) == len(opened)
     for row in rows:
         text = texts[row["text"]]

@@ -55,7 +55,6 @@ class SenseIndex:
         self._model = model
         self._lock = Lock()
         self._seen = _changed(tables.state.folder)
-        self._counts: dict[str, int] | None = None
         self._senses: dict[str, list[Sense]] = {}
 
     @classmethod
@@ -114,11 +113,7 @@ class SenseIndex:
     @property
     def words(self) -> Mapping[str, int]:
         """Each word, its letters' case folded, and how often it occurs; the most frequent first."""
-        tables = self._fresh()
-        counts = self._counts
-        if counts is None:
-            counts = self._counts = tables.counts()
-        return counts
+        return self._fresh().counts
 
     def __len__(self) -> int:
         return len(self._fresh().occurrences)
@@ -183,11 +178,13 @@ class SenseIndex:
         own, vector = self._meant(text, word)
         tables = self._fresh()
         searched = self._known([own] if words is None else words)
-        rows = tables.of_words(searched, where)
-        vectors = directions(rows["vector"])
-        cosines = vectors @ vector
-        order = np.argsort(-cosines if same else across(vectors, vector), kind="stable")[:k]
-        return tables.occurrences_of(rows.take(order), cosines[order])
+        at = tables.rows_of(searched, where)
+        cosines = tables.cosines(at, vector)
+        ranked = -cosines
+        if not same:
+            ranked = across(unit(tables.vectors.take(at).astype(np.float32)), vector)
+        best = np.argsort(ranked, kind="stable")[:k]
+        return tables.occurrences_of(tables.taken(at[best]), cosines[best])
 
     def synonyms(
         self, text: Text, word: str | int, k: int = 10, *, where: str | None = None
@@ -320,7 +317,7 @@ class SenseIndex:
             known = ", ".join(map(repr, tables.keep)) or "none: --keep carries columns along"
             raise KeyError(f"{self.folder} has no column {column!r}; its columns are {known}")
         senses = self.senses(word)
-        rows = tables.of_words([senses[0].word], None)
+        rows = tables.of_words([senses[0].word])
         centroids = np.stack([sense.centroid for sense in senses])
         nearest = nearest_to(centroids, directions(rows["vector"]))
         titles = [sense.title for sense in senses]
@@ -342,7 +339,7 @@ class SenseIndex:
                 self._tables = Tables.current(self._tables.state.folder)
                 if self._model is not None:
                     check_model(self._tables.state, identity(self._model, self._model.place))
-                self._seen, self._counts = seen, None
+                self._seen = seen
                 self._senses.clear()
             return self._tables
 

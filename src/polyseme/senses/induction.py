@@ -44,7 +44,7 @@ def senses_of(
     tables: Tables, word: str, kept: Kept | None, background: Mapping[str, int]
 ) -> list[Sense]:
     """The senses of a word, as they were kept, or as they are found."""
-    rows = tables.of_words([word], None)
+    rows = tables.of_words([word])
     vectors = directions(rows["vector"])
     centroids = centroids_of(vectors) if kept is None else kept.centroids
     nearest = nearest_to(centroids, vectors)

@@ -11,6 +11,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -206,6 +207,7 @@ class Tables:
         """The groups, read at the first search among all words."""
         return Groups.of(self.groups, self.axes)
 
+    @cached_property
     def counts(self) -> dict[str, int]:
         """Each word and how often it occurs, the most frequent first."""
         groups = self.groups.search().select(["word", "size"]).to_arrow()
@@ -213,11 +215,33 @@ class Tables:
         found = found.sort_by([("size_sum", "descending"), ("word", "ascending")])
         return dict(zip(found["word"].to_pylist(), found["size_sum"].to_pylist(), strict=True))
 
-    def of_words(
-        self, words: Sequence[str], where: str | None, columns: Sequence[str] = ()
-    ) -> pyarrow.Table:
+    @cached_property
+    def _first(self) -> dict[str, int]:
+        """The row of each word's first occurrence."""
+        words = sorted(self.counts)
+        ends = accumulate(self.counts[word] for word in words)
+        return {word: end - self.counts[word] for word, end in zip(words, ends, strict=True)}
+
+    def of_words(self, words: Sequence[str]) -> pyarrow.Table:
         """The occurrences of words, with their vectors, in the index's order."""
-        return self._where(both(among("word", words), where), where, columns)
+        names = ["word", "text", "start", "end", *self.keep, "_rowoffset"]
+        query = self.occurrences.search().where(among("word", words)).select(names)
+        return with_vectors(query.to_arrow(), self.vectors)
+
+    def rows_of(self, words: Sequence[str], where: str | None) -> Integers:
+        """(n,) the rows of words' occurrences, rising.
+
+        Args:
+            words: of the index.
+            where: a condition on the occurrences.
+        """
+        if where is not None:
+            return self._found(where, among("word", words))
+        own = sorted(words)
+        first, size = (
+            np.asarray([of[word] for word in own], np.int64) for of in (self._first, self.counts)
+        )
+        return ragged_ranges(first, size)
 
     def near(
         self, vector: Floats, k: int, where: str | None, leave_out: Sequence[str]
@@ -236,7 +260,7 @@ class Tables:
             words, rows, near = self.in_groups(vector, wanted, allowed, leave_out)
             best = _best_of_each(words, near, k)
             if len(best) == k or wanted >= len(self.meeting.size):
-                return self._rows(rows[best]), near[best]
+                return self.taken(rows[best]), near[best]
             wanted *= 4
 
     def in_groups(
@@ -268,18 +292,27 @@ class Tables:
             if allowed is not None:
                 kept = allowed[rows]
                 rows, words = rows[kept], words[kept]
-            near = [cosines(block, vector) for block in self.vectors.blocks(rows)]
-        return words, rows, np.concatenate([np.zeros(0, np.float32), *near])
+            return words, rows, self.cosines(rows, vector)
+
+    def cosines(self, at: Integers, vector: Floats) -> Floats:
+        """(n,) cosines of the vectors of some rows to one of length one."""
+        near = [cosines(block, vector) for block in self.vectors.blocks(at)]
+        return np.concatenate([np.zeros(0, np.float32), *near])
 
     def _allowed(self, where: str) -> npt.NDArray[np.bool_]:
         """(occurrences) whether a user's condition holds."""
-        query = self.occurrences.search().where(both(where)).select(["_rowoffset"])
-        found = asked(query, where, self.occurrences.schema.names)
         allowed = np.zeros(len(self.occurrences), bool)
-        allowed[found["_rowoffset"].to_numpy()] = True
+        allowed[self._found(where)] = True
         return allowed
 
-    def _rows(self, at: Integers) -> pyarrow.Table:
+    def _found(self, where: str, *conditions: str) -> Integers:
+        """(n,) the rows for which a user's condition and some of ours hold, rising."""
+        query = self.occurrences.search().where(both(*conditions, where)).select(["_rowoffset"])
+        found = asked(query, where, self.occurrences.schema.names)["_rowoffset"].to_numpy()
+        rows: Integers = np.sort(found.astype(np.int64))
+        return rows
+
+    def taken(self, at: Integers) -> pyarrow.Table:
         """Some rows, in their order."""
         names = ["text", "start", "end", *self.keep]
         if not len(at):
@@ -313,13 +346,6 @@ class Tables:
                 )
             )
         return made
-
-    def _where(
-        self, condition: str, where: str | None, columns: Sequence[str] = ()
-    ) -> pyarrow.Table:
-        names = ["word", "text", "start", "end", *self.keep, *columns, "_rowoffset"]
-        query = self.occurrences.search().where(condition).select(names)
-        return with_vectors(asked(query, where, self.occurrences.schema.names), self.vectors)
 
 
 def across(vectors: Floats, vector: Floats) -> Floats:
