@@ -142,6 +142,30 @@ def test_short_texts_attend_alike_packed_in_groups_and_beside_long_ones(where: P
     )
 
 
+@pytest.mark.parametrize("kind", ["post-norm", "relative"])
+@pytest.mark.parametrize("where", [Place("torch", "cpu", "bfloat16"), INT8], ids=lambda p: p.dtype)
+def test_many_texts_of_one_length_attend_as_one_does(where: Place, kind: str) -> None:
+    needs(where)
+    config = config_of(kind, width=128, inner=64, heads=4, layers=1)
+    lengths = [*([20] * 77), *([60] * 29), 33, *([33] * 6)]
+    for count in (20, len(lengths)):
+        check_that_batches_do_not_matter(
+            where, config, lengths, order=list(range(count)), batch_tokens=8192
+        )
+
+
+@given(texts=st.integers(0, 3000), most=st.integers(0, 300))
+def test_pieces_are_few_powers_of_two_and_little_more_than_the_texts(texts: int, most: int) -> None:
+    pytest.importorskip("torch", reason="pieces are for torch")
+    from polyseme.execution.torch_attention import pieces
+
+    sizes = list(pieces(texts, most))
+    assert all(size.bit_count() == 1 and size <= max(1, most) for size in sizes)
+    assert sizes == sorted(sizes, reverse=True)
+    assert sum(sizes[:-1]) < max(1, texts)
+    assert texts <= sum(sizes) <= 4 / 3 * texts
+
+
 @every_place_and_int8
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=10)
