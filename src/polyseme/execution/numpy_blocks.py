@@ -29,7 +29,7 @@ Finish = Callable[[Floats, slice], None]
 ROWS = 64
 """Rows of a product: large enough for a BLAS to come near its rate."""
 
-FEW_ROWS = 16
+FEW_ROWS = 8
 """What is less is filled up to a multiple of these: a sentence needs no more."""
 
 ROWS_AFTER = 256
@@ -195,9 +195,9 @@ class Way:
         return True
 
 
-_SMALL = tuple(range(ROWS, 0, -FEW_ROWS))
 WAYS = (
-    Way((512, *_SMALL)),
+    Way((512, *range(ROWS, 0, -FEW_ROWS))),
+    Way((512, *range(ROWS, 0, -2 * FEW_ROWS))),
     Way((512, ROWS)),
     Way((ROWS,)),
     Way((256, ROWS), margin=8),
