@@ -105,11 +105,11 @@ def arrange(state: State, progress: bool | None = False) -> None:
         cleaned(table)
 
 
-def _index(occurrences: Table) -> None:
+def _index(table: Table) -> None:
     from lancedb.index import BTree
 
-    if len(occurrences):
-        occurrences.create_index("word", config=BTree(), replace=True)
+    if len(table):
+        table.create_index("word", config=BTree(), replace=True)
 
 
 class _Arranged:

@@ -179,10 +179,12 @@ class SenseIndex:
         tables = self._fresh()
         searched = self._known([own] if words is None else words)
         at = tables.rows_of(searched, where)
-        cosines = tables.cosines(at, vector)
-        ranked = -cosines
-        if not same:
-            ranked = across(unit(tables.vectors.take(at).astype(np.float32)), vector)
+        if same:
+            cosines = tables.cosines(at, vector)
+            ranked = -cosines
+        else:
+            vectors = unit(tables.vectors.take(at).astype(np.float32))
+            cosines, ranked = vectors @ vector, across(vectors, vector)
         best = np.argsort(ranked, kind="stable")[:k]
         return tables.occurrences_of(tables.taken(at[best]), cosines[best])
 

@@ -282,21 +282,21 @@ class Tables:
             Numbers of their words, their rows, and their cosines.
         """
         groups = self.meeting
-        # A BLAS's threads would mostly wait for each other: these products are short.
-        with products_in_one_thread():
+        with products_in_one_thread():  # they are short, and threads would wait for each other
             found = groups.nearest(vector, wanted, leave_out, allowed)
-            size = groups.size[found]
-            # Rows first, first + 1 ... of each group.
-            rows = ragged_ranges(groups.first[found], size)
-            words = np.repeat(np.searchsorted(groups.edges, found, side="right") - 1, size)
-            if allowed is not None:
-                kept = allowed[rows]
-                rows, words = rows[kept], words[kept]
-            return words, rows, self.cosines(rows, vector)
+        size = groups.size[found]
+        # Rows first, first + 1 ... of each group.
+        rows = ragged_ranges(groups.first[found], size)
+        words = np.repeat(np.searchsorted(groups.edges, found, side="right") - 1, size)
+        if allowed is not None:
+            kept = allowed[rows]
+            rows, words = rows[kept], words[kept]
+        return words, rows, self.cosines(rows, vector)
 
     def cosines(self, at: Integers, vector: Floats) -> Floats:
         """(n,) cosines of the vectors of some rows to one of length one."""
-        near = [cosines(block, vector) for block in self.vectors.blocks(at)]
+        with products_in_one_thread():
+            near = [cosines(block, vector) for block in self.vectors.blocks(at)]
         return np.concatenate([np.zeros(0, np.float32), *near])
 
     def _allowed(self, where: str) -> npt.NDArray[np.bool_]:
