@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import polyseme
-from polyseme.checkpoints import dequantized, read_checkpoint, resolve, write_whole
+from polyseme.checkpoints import dequantized, read_checkpoint, read_tensors, resolve, write_whole
 from polyseme.families import FAMILIES
 
 from .conftest import MakeModel
@@ -117,15 +117,51 @@ def test_a_wrong_field_is_named(tmp_path: Path, changes: dict[str, Any], message
         read_checkpoint(folder)
 
 
-def test_not_a_number_in_a_tensor_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+def test_not_a_number_in_a_tensor_is_named(tmp_path: Path, number: float) -> None:
     folder = bert_folder(tmp_path / "bert")
 
     def spoil(tensors: dict[str, Any]) -> None:
-        tensors["encoder.layer.0.output.dense.weight"][0, 0] = np.nan
+        tensors["encoder.layer.0.output.dense.weight"][1, 1] = number
 
     change_tensors(folder, spoil)
     with pytest.raises(ValueError, match=r"'encoder.layer.0.output.dense.weight' holds NaN"):
         read_checkpoint(folder)
+
+
+def test_a_file_with_tensors_in_bfloat16_is_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "model.safetensors"
+    expected: dict[str, Any] = {}
+    header: dict[str, Any] = {}
+    data = b""
+    for number in range(6):
+        array = np.random.default_rng(number).normal(size=(number, 3)).astype("<f4")
+        bits = array.view("<u4")
+        own = bits.tobytes()
+        if number % 2:
+            # The upper half of a number's bits; the lower one is zero when it is read.
+            own = (bits >> 16).astype("<u2").tobytes()
+            array = (bits >> 16 << 16).view("<f4")
+        header[str(number)] = {
+            "dtype": "BF16" if number % 2 else "F32",
+            "shape": array.shape,
+            "data_offsets": [len(data), len(data) + len(own)],
+        }
+        expected[str(number)] = array
+        data += own
+    head = json.dumps(header).encode()
+    path.write_bytes(len(head).to_bytes(8, "little") + head + data)
+    read: list[Path] = []
+    read_bytes = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda own: read.append(own) or read_bytes(own))
+    found = read_tensors(tmp_path)
+    assert read == [path]
+    assert found.keys() == expected.keys()
+    for name, array in found.items():
+        assert array.dtype == np.float32
+        assert np.array_equal(array, expected[name])
 
 
 @pytest.mark.parametrize("kept", [0, 5, 100, 900])

@@ -356,7 +356,8 @@ def as_mask(where: Place, mask: np.ndarray) -> Any:
 
 def exact_operations(where: Place, parameters: dict[str, Any], config: Any) -> Operations:
     """The plain primitives in NumPy's float64, over the place's rounded parameters."""
-    return plain_operations({name: wide(array) for name, array in parameters.items()}, config)
+    rounded = {name: wide(as_arrays(where, wide(array))) for name, array in parameters.items()}
+    return plain_operations(rounded, config)
 
 
 def wide(array: Any) -> np.ndarray:
@@ -385,7 +386,7 @@ def test_linear_maps_and_norms_agree_with_the_plain_ones(
     with without_packed_linear(where) if not packed else threads_of_torch(where, 2):
         parameters, fast = prepare(random_parameters(config), config, where)
     plain = exact_operations(where, parameters, config)
-    for name in ("layers.0.attention.query", "layers.0.feed_forward.up"):
+    for name in ("layers.0.attention.output", "layers.0.feed_forward.up"):
         found = wide(fast.linear(states, name))
         expected = plain.linear(wide(states), name)
         terms = np.abs(wide(states)) @ np.abs(wide(parameters[f"{name}.weight"])).T
@@ -590,3 +591,17 @@ def test_packed_linear_maps_are_used_where_they_exist() -> None:
     states = torch.randn(math.prod((3, 7)), 24)
     blocked = torch_cpu._blocked_linear(weight, None)(states)
     torch.testing.assert_close(blocked, states @ weight.T, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_weights_of_layers_are_held_once_beside_those_of_the_products(dtype: str) -> None:
+    where = Place("torch", "cpu", dtype)
+    needs(where)
+    config = config_of("post-norm", layers=2)
+    given = {name: array.astype(np.float32) for name, array in random_parameters(config).items()}
+    arrays, _ = prepare(given, config, where)
+    weights = [name for name in given if name.startswith("layers.") and given[name].ndim == 2]
+    assert len(weights) == 2 * 6
+    for name in weights:
+        assert arrays[name].data_ptr() == given[name].ctypes.data
+    assert str(arrays["layers.0.attention.norm.weight"].dtype) == f"torch.{dtype}"

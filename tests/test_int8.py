@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,53 @@ def test_a_calibration_goes_where_the_model_goes(tmp_path: Path) -> None:
         assert np.array_equal(again.contextualize(TEXTS).vectors, expected)
     exact = polyseme.load(tmp_path / "model").contextualize(TEXTS).vectors
     assert np.array_equal(exact, polyseme.load().contextualize(TEXTS).vectors)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_factors_do_not_depend_on_how_much_is_computed_at_once(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_of(kind, width=32, inner=48)
+    given = random_parameters(config)
+    monkeypatch.setattr(torch_int8, "KEPT", 0.95)
+    found = []
+    for tokens in (1, 16, 1024):
+        monkeypatch.setattr(torch_int8, "_TOKENS_AT_ONCE", tokens)
+        found.append(factors_for(given, config))
+    assert any(array.size > 1 for array in found[0].values())
+    for other in found[1:]:
+        assert other.keys() == found[0].keys()
+        for name, array in found[0].items():
+            assert np.array_equal(other[name], array)
+
+
+def test_the_factor_after_an_activation_leaves_out_what_is_beyond_the_quantile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = config_of("post-norm", width=32, inner=48, layers=1, activation="relu")
+    given = random_parameters(config)
+    hidden: list[np.ndarray] = []
+    made = torch_int8.torch_cpu.operations
+
+    def watched(*args: Any) -> Any:
+        plain = made(*args)
+
+        def linear_activated(states: Any, name: str, activation: Any) -> Any:
+            found = plain.linear_activated(states, name, activation)
+            hidden.append(found.numpy())
+            return found
+
+        return replace(plain, linear_activated=linear_activated)
+
+    monkeypatch.setattr(torch_int8.torch_cpu, "operations", watched)
+    monkeypatch.setattr(torch_int8, "KEPT", 0.9)
+    tokens = sum(length for length in (5, 20, 1, 33))
+    factors = factors_for(given, config)
+    values = np.sort(hidden[0][:tokens].ravel())
+    assert len(hidden) == 1
+    assert factors["layers.0.feed_forward.down.factors"] == pytest.approx(
+        [255 / values[round(0.9 * len(values)) - 1]], rel=1e-6
+    )
 
 
 def test_what_cannot_be_calibrated_is_refused_before_anything_is_read() -> None:

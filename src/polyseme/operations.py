@@ -32,7 +32,8 @@ class Operations:
 
     Attributes:
         linear: (states, name) -> states @ name.weight.T + name.bias.
-        linears: (states, names) -> ``linear`` for each of several names.
+        linears: (states, names) -> ``linear`` for each of several names: a layer's queries, keys
+            and values, which faster primitives compute at once and by no other way.
         linear_activated: (states, name, activation) -> ``activate`` of ``linear``.
         linear_added: (states, name, residual) -> residual + ``linear``.
         norm: (states, name) -> layer norm with name.weight and name.bias.

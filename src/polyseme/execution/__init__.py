@@ -106,10 +106,14 @@ def prepare(
     import torch
 
     dtype = torch.float32 if where.dtype == "int8" else getattr(torch, where.dtype)
-    tensors = {
-        name: torch.from_numpy(np.require(array, requirements="W")).to(where.device, dtype)
-        for name, array in parameters.items()
-    }
+
+    def tensor(name: str, array: npt.NDArray[Any]) -> Any:
+        own = torch.from_numpy(np.require(array, requirements="W"))
+        # Of a layer's weights, a product on a CPU makes its own, one after the other.
+        product = where.device == "cpu" and name.startswith("layers.") and array.ndim > 1
+        return own if product else own.to(where.device, dtype)
+
+    tensors = {name: tensor(name, array) for name, array in parameters.items()}
     if where.dtype == "int8":
         from polyseme.execution import torch_int8
 

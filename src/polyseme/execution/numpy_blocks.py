@@ -42,11 +42,6 @@ COLUMNS = 16
 def operations(parameters: Mapping[str, Floats], config: EncoderConfig) -> Operations:
     """Primitives over NumPy parameters."""
     plain = plain_operations(parameters, config)
-    maps: dict[str, _Map] = {}
-    for name, array in parameters.items():
-        if name.endswith(".weight") and array.ndim == 2:
-            own = name.removesuffix(".weight")
-            maps[own] = _Map([array], [parameters.get(f"{own}.bias")])
     joined: dict[tuple[str, ...], _Map] = {}
     for i in range(config.layers):
         names = tuple(f"layers.{i}.attention.{part}" for part in ("query", "key", "value"))
@@ -54,6 +49,12 @@ def operations(parameters: Mapping[str, Floats], config: EncoderConfig) -> Opera
             [parameters[f"{name}.weight"] for name in names],
             [parameters.get(f"{name}.bias") for name in names],
         )
+    inside = {name for names in joined for name in names}
+    maps: dict[str, _Map] = {}
+    for name, array in parameters.items():
+        own = name.removesuffix(".weight")
+        if own != name and array.ndim == 2 and own not in inside:
+            maps[own] = _Map([array], [parameters.get(f"{own}.bias")])
 
     def linear(states: Floats, name: str) -> Floats:
         return maps[name](states)

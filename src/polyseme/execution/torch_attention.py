@@ -62,26 +62,25 @@ class Fused:
         self._heads = heads
         self._shapes: list[tuple[int, int]] = []
         self._hidden: list[Tensor | None] = []
-        there, inside = [], []
+        self._there: list[Tensor] = []
+        inside = []
         for n, texts in by_length(filled(lengths)):
             rows, own = _rows(starts, lengths, texts, n)
-            there.append(rows.ravel())
+            self._there.append(torch.from_numpy(rows.ravel()))
             inside.append(own.ravel())
             self._shapes.append((len(texts), n))
             self._hidden.append(_hidden(own[:, None, None], dtype))
-        self._sizes = [texts * n for texts, n in self._shapes]
-        self._there = torch.from_numpy(np.concatenate(there))
         back = np.flatnonzero(np.concatenate(inside))
         self._back = torch.from_numpy(np.append(back, np.zeros(filling, np.int64)))
 
     def __call__(self, joined: Tensor) -> Tensor:
         """(T, d) of the (T, 3 d) queries, keys and values of a layer."""
         width = joined.shape[-1] // 3
-        parts = joined.index_select(0, self._there).split_with_sizes(self._sizes)
         mixed = []
-        for part, (texts, n), hidden in zip(parts, self._shapes, self._hidden, strict=True):
-            states = part.view(texts, n, 3, self._heads, -1).permute(2, 0, 3, 1, 4)
-            query, key, value = states.unbind()
+        for rows, (texts, n), hidden in zip(self._there, self._shapes, self._hidden, strict=True):
+            # For each length by itself: what is gathered is still in the cache when it attends.
+            states = joined.index_select(0, rows).view(texts, n, 3, self._heads, -1)
+            query, key, value = states.permute(2, 0, 3, 1, 4).unbind()
             found = attend_fused(query, key, value, hidden)
             mixed.append(found.transpose(-2, -3).reshape(-1, width))
         return _one(mixed).index_select(0, self._back)

@@ -42,17 +42,23 @@ ALIGNED = 16
 
 
 def operations(parameters: Mapping[str, Tensor], config: EncoderConfig) -> Operations:
-    """Primitives over torch parameters on the CPU, for inference."""
+    """Primitives over torch parameters on the CPU, for inference.
+
+    They are of the dtype of the table; a layer's weights may be of another, and are not kept.
+    """
     dtype = parameters["embeddings.tokens"].dtype
     packed = has_packed_linear(dtype)
-    maps: dict[str, Linear] = {}
-    for name, weight in parameters.items():
-        if name.endswith(".weight") and weight.ndim == 2:
-            maps[name.removesuffix(".weight")] = linear_of(weight, parameters.get(bias_name(name)))
-    joined = {}
+    joined: dict[tuple[str, ...], Linear] = {}
     for i in range(config.layers):
         names = tuple(f"layers.{i}.attention.{part}" for part in ("query", "key", "value"))
-        joined[names] = linear_of(*stacked(parameters, names))
+        weight, bias = stacked(parameters, names)
+        joined[names] = linear_of(weight.to(dtype), bias)
+    inside = {name for names in joined for name in names}
+    maps: dict[str, Linear] = {}
+    for name, weight in parameters.items():
+        own = name.removesuffix(".weight")
+        if own != name and weight.ndim == 2 and own not in inside:
+            maps[own] = linear_of(weight.to(dtype), parameters.get(bias_name(name)))
 
     def linear(states: Tensor, name: str) -> Tensor:
         return maps[name](states)

@@ -19,9 +19,11 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
-from polyseme.encoder import EncoderConfig, encode
+from polyseme.encoder import EncoderConfig, encode, steps
 from polyseme.execution import torch_attention, torch_cpu
 from polyseme.execution.torch_eager import stacked
 from polyseme.operations import Activation, Operations
@@ -36,6 +38,9 @@ SMOOTHING = 0.75
 KEPT = 0.99998
 """Share of what comes after an activation that is rounded as it is; what is beyond is cut to this
 quantile."""
+
+_TOKENS_AT_ONCE = 1024
+"""Of the texts on which factors are found: what is computed of them is held at once."""
 
 _ROUNDS = 1.5 * 2.0**23
 
@@ -122,22 +127,21 @@ def factors_of(
     """
     plain = torch_cpu.operations(parameters, config)
     names_of = {names[0]: names for names in joined_maps(config)}
-    found: dict[str, Tensor] = {}
-    tiny = torch.finfo(torch.float32).tiny
+    hidden = {name for name in names_of if name.endswith("down") and rounds_hidden(config)}
+    values = len(token_ids.values) * config.intermediate_size
+    beyond = values - max(1, round(values * KEPT)) + 1
+    seen: dict[str, npt.NDArray[np.float32]] = {}
+    rows = 0
 
     def see(states: Tensor, name: str) -> None:
-        weight = torch.cat([parameters[f"{part}.weight"] for part in names_of[name]])
-        if name.endswith("down") and rounds_hidden(config):
-            least = _FUSED[config.activation][1]
-            values = states.flatten()
-            largest = values.kthvalue(max(1, round(len(values) * KEPT))).values.clamp_min(tiny)
-            factors = (255 / (largest - least)).reshape(1)
+        states = states[:rows]
+        if name in hidden:
+            # The largest of all, down to the one that is still kept.
+            own = _largest(states.numpy().ravel(), beyond)
+            seen[name] = _largest(np.concatenate([own, seen.get(name, own[:0])]), beyond)
         else:
-            large = states.abs().amax(dim=0).clamp_min(tiny)
-            weights = weight.abs().amax(dim=0).clamp_min(tiny)
-            even = weights ** (1 - SMOOTHING) / large**SMOOTHING
-            factors = even * (127 / (states * even).abs().max().clamp_min(tiny))
-        found[factors_name(name)] = factors
+            large = states.abs().amax(dim=0).numpy()
+            seen[name] = np.maximum(large, seen.get(name, 0))
 
     def linear(states: Tensor, name: str) -> Tensor:
         if name in names_of:
@@ -162,13 +166,32 @@ def factors_of(
         linears=linears,
         linear_activated=linear_activated,
         linear_added=linear_added,
-        rows=lambda rows: rows,
         workers=lambda tokens: 1,
     )
     with torch.inference_mode():
-        tokens = max(1, len(token_ids.values))
-        encode(parameters, config, token_ids, operations=seeing, batch_tokens=tokens)
+        for texts in steps(token_ids.lengths, _TOKENS_AT_ONCE):
+            part = Packed.from_arrays([token_ids[i] for i in texts])
+            rows = len(part.values)
+            encode(parameters, config, part, operations=seeing, batch_tokens=rows)
+    tiny = torch.finfo(torch.float32).tiny
+    found: dict[str, Tensor] = {}
+    for name, array in seen.items():
+        large = torch.from_numpy(array)
+        if name in hidden:
+            kept = large.min().clamp_min(tiny)
+            factors = (255 / (kept - _FUSED[config.activation][1])).reshape(1)
+        else:
+            weight = torch.cat([parameters[f"{part}.weight"] for part in names_of[name]])
+            weights = weight.abs().amax(dim=0).clamp_min(tiny)
+            even = weights ** (1 - SMOOTHING) / large.clamp_min(tiny) ** SMOOTHING
+            factors = even * (127 / (large * even).max().clamp_min(tiny))
+        found[factors_name(name)] = factors
     return found
+
+
+def _largest(values: npt.NDArray[Any], number: int) -> npt.NDArray[Any]:
+    """So many of the values (n,), in no order; all if there are fewer."""
+    return np.partition(values, -number)[-number:] if number < len(values) else values
 
 
 def joined_maps(config: EncoderConfig) -> Iterator[tuple[str, ...]]:
