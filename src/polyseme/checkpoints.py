@@ -281,7 +281,7 @@ def check_shapes(
                 f"asks for {list(shape)}"
             )
     for name, tensor in parameters.items():
-        # A NaN is the least of its tensor and the largest; flags would take a quarter of its memory.
+        # A NaN is the least and the largest; flags would take a quarter of the tensor's memory.
         if tensor.size and not np.isfinite([tensor.min(), tensor.max()]).all():
             raise ValueError(
                 f"{folder}: tensor {sources.get(name, name)!r} holds NaN or infinity: the file is "
