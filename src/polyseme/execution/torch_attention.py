@@ -1,7 +1,7 @@
 """Attention on a CPU with torch, packed: few operations for all texts of a step.
 
-Each text is filled up to a multiple of 16 tokens; one gather brings queries, keys and values of all
-texts to where those of one length are one array, another brings what they become back. There, texts
+Each text is filled up to a multiple of 16 tokens; a gather brings queries, keys and values to where
+those of texts of one length are one array, another brings what they become back. There, texts
 attend by torch's fused kernel. In bfloat16 that calls for a product for each head of a text; for
 short texts, two of oneDNN's batched products with a softmax in float32 between them take half of
 its time, where oneDNN has them (``has_products``).
