@@ -262,8 +262,14 @@ def test_words_are_read_from_right_to_left(opened: Opened) -> None:
     word(page, 0, 0).click()
     word(page, 0, 0).press("ArrowLeft")
     expect(word(page, 0, 1)).to_be_focused()
-    first, second = (page.locator(".arcs .name").nth(i).bounding_box() for i in (0, 1))
-    assert first is not None and second is not None and first["x"] > second["x"]
+    # Both places are asked for at once, and again if the arcs were not there: they are drawn anew.
+    page.wait_for_function(
+        """() => {
+            const names = [...document.querySelectorAll(".arcs .name")];
+            const [first, second] = names.map((name) => name.getBoundingClientRect().x);
+            return first > second;
+        }"""
+    )
 
 
 def test_the_concordance_is_coloured_by_sense(opened: Opened, with_index: str) -> None:
