@@ -188,8 +188,9 @@ def test_the_switches_change_the_picture(opened: Opened) -> None:
     head = changes(page, lambda: page.get_by_label("Head").select_option("2"))
     assert head != layer
     radio(page, "Heat map").click()
-    count = page.locator("#picture tbody tr").count()
-    expect(page.locator("#picture tbody td")).to_have_count(count * count)
+    rows = page.locator("#picture tbody tr")
+    expect(rows.first).to_be_visible()
+    expect(page.locator("#picture tbody td")).to_have_count(rows.count() ** 2)
     before = page.locator(".point").first.evaluate("point => point.style.transform")
     radio(page, "before context").click()
     points = page.locator(".rung:last-child .point").first
