@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from itertools import count, islice
 from pathlib import Path
@@ -126,3 +130,34 @@ def test_gradients_are_clipped(tmp_path: Path) -> None:
         train(given, losses, islice(texts(), 1), tmp_path, settings, identity={})
     assert seen[0].norm().item() == pytest.approx(1e-3, rel=1e-4)
     assert metrics(tmp_path)[0]["gradient_norm"] > 1
+
+
+PROCESS = """
+import atexit
+import weakref
+import torch
+import torch.distributed as dist
+from polyseme.training.loop import Processes
+
+Processes.joined()
+optimizer = torch.optim.AdamW([torch.ones(3, requires_grad=True)])
+group = weakref.ref(dist.group.WORLD)
+assert group() is not None
+atexit.unregister(dist.destroy_process_group)
+dist.destroy_process_group()
+assert group() is None, "its threads are still there"
+"""
+
+
+def test_the_threads_of_processes_end_before_the_interpreter(tmp_path: Path) -> None:
+    (tmp_path / "process.py").write_text(PROCESS)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    launched = {
+        "RANK": "0",
+        "WORLD_SIZE": "1",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": f"{port}",
+    }
+    environment = {**os.environ, **launched, "TORCHELASTIC_RUN_ID": "a test"}
+    subprocess.run([sys.executable, tmp_path / "process.py"], check=True, env=environment)

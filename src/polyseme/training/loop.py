@@ -65,6 +65,10 @@ class Processes:
         if not dist.is_available() or not dist.is_torchelastic_launched():
             return cls()
         if not dist.is_initialized():
+            # Its functions' defaults are the group that there is when it is first imported, as
+            # an optimiser does; a group held by them is not freed when it is destroyed.
+            import torch.distributed.nn
+
             dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
             # Left to the interpreter's end, its threads may outlive what they use, and abort.
             atexit.register(dist.destroy_process_group)
