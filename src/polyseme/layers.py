@@ -133,7 +133,7 @@ class Step:
     def embed(self, ids: npt.NDArray[np.int64]) -> Array:
         """Static vectors with their positions: the states before the first layer."""
         config, parameters = self.config, self.parameters
-        states = take(parameters["embeddings.tokens"], ids)
+        states = self.operations.as_states(take(parameters["embeddings.tokens"], ids))
         if config.positions == "learned":
             position = self.position + config.position_offset
             states = states + take(parameters["embeddings.positions"], position)

@@ -51,6 +51,7 @@ class Operations:
             there is no such thing.
         attend_packed: attention on packed (T, d) queries, keys and values, in place of ``attend``
             for all texts of a step, as ``torch_gpu.attend_packed``.
+        as_states: rows of the table of static vectors -> the same in the dtype of the states.
     """
 
     linear: Callable[[Array, str], Array]
@@ -66,6 +67,7 @@ class Operations:
     workers: Callable[[int], int] = lambda tokens: 1
     packing: Callable[[Lengths, int], Any] | None = None
     attend_packed: Callable[..., Array] | None = None
+    as_states: Callable[[Array], Array] = lambda rows: rows
 
 
 def plain_operations(parameters: Parameters, config: EncoderConfig) -> Operations:

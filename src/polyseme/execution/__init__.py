@@ -109,9 +109,12 @@ def prepare(
 
     def tensor(name: str, array: npt.NDArray[Any]) -> Any:
         own = torch.from_numpy(np.require(array, requirements="W"))
-        # Of a layer's weights, a product on a CPU makes its own, one after the other.
-        product = where.device == "cpu" and name.startswith("layers.") and array.ndim > 1
-        return own if product else own.to(where.device, dtype)
+        # On a CPU, rows of the table and each layer's weights are brought to half precision by what
+        # uses them, so that there is no second copy of all of them.
+        layered = name.startswith("layers.") and array.ndim > 1
+        looked_up = name == "embeddings.tokens" and config.layers and dtype.itemsize < 4
+        shared = where.device == "cpu" and (layered or (looked_up and array.flags.writeable))
+        return own if shared else own.to(where.device, dtype)
 
     tensors = {name: tensor(name, array) for name, array in parameters.items()}
     if where.dtype == "int8":
@@ -121,7 +124,7 @@ def prepare(
     if where.device == "cpu":
         from polyseme.execution import torch_cpu
 
-        return tensors, torch_cpu.operations(tensors, config)
+        return tensors, torch_cpu.operations(tensors, config, dtype)
     from polyseme.execution import torch_gpu
 
     return tensors, torch_gpu.operations(tensors, config)

@@ -148,12 +148,16 @@ def packing_of(
     """
     if not config.layers or config.relative_buckets or config.local_window:
         return None
-    heads = config.heads
-    if dtype != torch.bfloat16 or not has_products(heads, config.hidden_size // heads):
-        return lambda lengths, filling: Fused(lengths, filling, heads, dtype)
+    heads, head_dim = config.heads, config.hidden_size // config.heads
 
     def packing(lengths: Lengths, filling: int) -> Packing | None:
-        return ByProducts(lengths, filling, heads) if lengths.max() <= SHORT else None
+        sizes = set(filled(lengths).tolist())
+        by_two = {attends_by_products(dtype, heads, head_dim, n) for n in sizes}
+        if len(by_two) > 1:
+            return None
+        if by_two == {True}:
+            return ByProducts(lengths, filling, heads)
+        return Fused(lengths, filling, heads, dtype)
 
     return packing
 
@@ -200,8 +204,7 @@ def attend(
     )
     if mask is not None and bias is not None:
         bias = torch.where(mask, bias, -math.inf)
-    by_two = query.dtype == torch.bfloat16 and n <= SHORT
-    if by_two and has_products(heads, width // heads):
+    if attends_by_products(query.dtype, heads, width // heads, n):
         if mask is not None and bias is None:
             bias = torch.zeros(mask.shape).masked_fill_(~mask, -math.inf)
         mixed = attend_texts(query, key, value, bias)
@@ -213,25 +216,25 @@ def attend(
 
 
 def pieces(texts: int, most: int) -> Iterator[int]:
-    """Cut texts into powers of two, the last perhaps with more than are left.
+    """Cut texts into powers of four, the last perhaps with more than are left.
 
     For each number that it meets, oneDNN keeps half a megabyte.
 
     Args:
         texts: how many.
-        most: that are computed at once; one if it is less.
+        most: that are computed at once; the power of two below is a number too.
 
     Example:
-        >>> list(pieces(37, 16)), list(pieces(7, 16))
-        ([16, 16, 4, 1], [8])
+        >>> list(pieces(37, 16)), list(pieces(7, 16)), list(pieces(13, 9))
+        ([16, 16, 4, 1], [4, 4], [8, 4, 1])
     """
+    largest = 1 << max(0, most.bit_length() - 1)
     while texts > 0:
-        size = 1 << (texts - 1).bit_length()
-        if 4 * texts <= 3 * size:
-            size //= 2
-        size = min(size, 1 << max(0, most.bit_length() - 1))
-        yield size
-        texts -= size
+        size = 1
+        while 3 * size <= texts:
+            size *= 4
+        yield min(size, largest)
+        texts -= min(size, largest)
 
 
 def attend_texts(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
@@ -287,21 +290,26 @@ def filled(lengths: Lengths) -> Lengths:
     return -(-lengths // ALIGNED) * ALIGNED
 
 
-@lru_cache(maxsize=8)
-def has_products(heads: int, head_dim: int) -> bool:
-    """Whether batched products in bfloat16 are oneDNN's, and one text's have the bits of many."""
+def attends_by_products(dtype: torch.dtype, heads: int, head_dim: int, n: int) -> bool:
+    """Whether texts of so many tokens attend by two products rather than by torch's kernel."""
+    return dtype == torch.bfloat16 and n <= SHORT and has_products(heads, head_dim, n)
+
+
+@lru_cache(maxsize=256)
+def has_products(heads: int, head_dim: int, n: int) -> bool:
+    """Whether batched products in bfloat16 are oneDNN's, and one text's have the bits of many.
+
+    Asked of each length when it is met first, as what is compiled for an answer is kept.
+    """
     supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
     if heads == 1 or head_dim % ALIGNED or not supported():
         return False
     generator = torch.Generator().manual_seed(0)
-    for n in range(ALIGNED, SHORT + 1, ALIGNED):
-        shape = (SCORES // (heads * n * n) + 1, heads, n, head_dim)
-        query, key, value = (torch.randn(shape, generator=generator).bfloat16() for _ in range(3))
-        many = attend_texts(query, key, value, None)
-        one = attend_texts(query[:1], key[:1], value[:1], None)
-        if not torch.equal(many[:1], one):
-            return False
-    return True
+    shape = (SCORES // (heads * n * n) + 1, heads, n, head_dim)
+    query, key, value = (torch.randn(shape, generator=generator).bfloat16() for _ in range(3))
+    many = attend_texts(query, key, value, None)
+    one = attend_texts(query[:1], key[:1], value[:1], None)
+    return bool(torch.equal(many[:1], one))
 
 
 def _rows(

@@ -41,12 +41,17 @@ ALIGNED = 16
 """Elements; MKL rounds by where a matrix starts, so sizes are filled up to multiples of these."""
 
 
-def operations(parameters: Mapping[str, Tensor], config: EncoderConfig) -> Operations:
+def operations(
+    parameters: Mapping[str, Tensor], config: EncoderConfig, dtype: torch.dtype
+) -> Operations:
     """Primitives over torch parameters on the CPU, for inference.
 
-    They are of the dtype of the table; a layer's weights may be of another, and are not kept.
+    Args:
+        parameters: of that dtype, but for the table, whose rows are brought to it as they are
+            looked up, and a layer's weights, which are not kept.
+        config: the encoder's shape.
+        dtype: of the states.
     """
-    dtype = parameters["embeddings.tokens"].dtype
     packed = has_packed_linear(dtype)
     joined: dict[tuple[str, ...], Linear] = {}
     for i in range(config.layers):
@@ -91,6 +96,7 @@ def operations(parameters: Mapping[str, Tensor], config: EncoderConfig) -> Opera
         workers if packed else lambda tokens: 1,
         torch_attention.packing_of(config, dtype),
         torch_attention.attend_packed,
+        lambda rows: rows.to(dtype),
     )
 
 
@@ -262,7 +268,7 @@ def least_rows(width_out: int, width_in: int, dtype: torch.dtype, threads: int) 
     left = operator.binary(states, negative, packed, None, "add")
     least = rows = MOST_ROWS
     while rows > LEAST_ROWS:
-        rows //= 2
+        rows = max(LEAST_ROWS, rows // 4)
         found = operator.binary(states[:rows], negative[:rows], packed, None, "add")
         if not torch.equal(found, left[:rows]):
             break

@@ -73,7 +73,7 @@ def operations(parameters: Mapping[str, Tensor], config: EncoderConfig) -> Opera
     """Primitives over float32 parameters on the CPU, ``factors_of`` among them, for inference."""
     inside = {f"{name}.weight" for names in joined_maps(config) for name in names}
     outside = {name: tensor for name, tensor in parameters.items() if name not in inside}
-    plain = torch_cpu.operations(outside, replace(config, layers=0))
+    plain = torch_cpu.operations(outside, replace(config, layers=0), torch.float32)
     roundings = {
         name: _rounding(name, parameters[factors_name(name)], config)
         for name, *_ in joined_maps(config)
@@ -125,7 +125,7 @@ def factors_of(
     Returns:
         name.factors -> (d,) or, where a product rounds its own result, (1,).
     """
-    plain = torch_cpu.operations(parameters, config)
+    plain = torch_cpu.operations(parameters, config, torch.float32)
     names_of = {names[0]: names for names in joined_maps(config)}
     hidden = {name for name in names_of if name.endswith("down") and rounds_hidden(config)}
     values = len(token_ids.values) * config.intermediate_size
