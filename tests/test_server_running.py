@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -15,10 +13,8 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from http.client import HTTPConnection, HTTPResponse
+from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -28,7 +24,7 @@ import pytest
 import polyseme
 from polyseme.contextualizer import Contextualizer
 from tests.conftest import write_model
-from tests.served import running
+from tests.served import METRICS, Slow, ask, await_metric, raw, request, running
 
 pytest.importorskip("fastapi", reason="needs the extra `server`")
 pytest.importorskip("uvicorn", reason="needs the extra `server`")
@@ -41,7 +37,6 @@ TEXTS = [
     "Apple just launched a new iPhone",
     "a piece of cake " * 20,
 ]
-METRICS = b"GET /metrics HTTP/1.0\r\nhost: localhost\r\n\r\n"
 
 
 @pytest.fixture(scope="module")
@@ -52,23 +47,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def model(folder: Path) -> Contextualizer:
     return polyseme.load(folder)
-
-
-def ask(
-    url: str, path: str = "/contextualize", body: Any = None, **headers: str
-) -> tuple[int, dict[str, str], Any]:
-    """Status, headers and JSON of one request on a connection of its own."""
-    parts = urlsplit(url)
-    connection = HTTPConnection(parts.hostname or "", parts.port, timeout=60)
-    try:
-        sent = None if body is None else json.dumps(body)
-        given = {"content-type": "application/json"} | headers
-        connection.request("GET" if body is None else "POST", path, sent, given)
-        answer = connection.getresponse()
-        content = answer.read()
-        return answer.status, {k.lower(): v for k, v in answer.getheaders()}, json.loads(content)
-    finally:
-        connection.close()
 
 
 @contextmanager
@@ -113,51 +91,6 @@ def test_the_same_text_has_the_same_bits_in_any_company(model: Contextualizer) -
     joined = float(metrics.split(b"polyseme_batch_requests_sum ")[1].split()[0])
     batches = float(metrics.split(b"polyseme_batch_requests_count ")[1].split()[0])
     assert joined > batches, "no two requests met in a batch"
-
-
-def raw(url: str, sent: bytes, *, then: bytes = b"", after: float = 0.0) -> bytes:
-    """All that comes back for some bytes, and some more after a while."""
-    parts = urlsplit(url)
-    with socket.create_connection((parts.hostname, parts.port), timeout=30) as connection:
-        connection.sendall(sent)
-        if then:
-            time.sleep(after)
-            connection.sendall(then)
-        found = b""
-        while part := connection.recv(1 << 16):
-            found += part
-        return found
-
-
-def request(body: Any, path: str = "/contextualize") -> bytes:
-    """A request as it is sent, whole."""
-    content = json.dumps(body).encode()
-    head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(content)}\r\n"
-    return head.encode() + b"content-type: application/json\r\n\r\n" + content
-
-
-def await_metric(url: str, line: bytes) -> None:
-    """Ask until the metrics say it."""
-    deadline = time.monotonic() + 30
-    while line not in raw(url, METRICS):
-        assert time.monotonic() < deadline
-
-
-class Slow:
-    """Makes a model take its time, and counts the texts that it computes."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-        self.computed = 0
-        self.at_work = threading.Event()
-        original = Contextualizer.contextualize
-
-        def contextualize(own: Contextualizer, texts: Any, **options: Any) -> Any:
-            self.at_work.set()
-            time.sleep(seconds)
-            self.computed += len(texts)
-            return original(own, texts, **options)
-
-        monkeypatch.setattr(Contextualizer, "contextualize", contextualize)
 
 
 def test_past_the_queue_requests_are_refused_and_the_accepted_are_answered(
@@ -291,73 +224,6 @@ def test_what_waits_for_its_turn_alone_is_not_done_for_who_has_left(
     assert explained == ["apple", "a day"]
 
 
-def test_a_large_body_that_comes_at_once_is_no_head(model: Contextualizer) -> None:
-    whole = request({"texts": ["a" * 100_000], "encoding_format": "base64"})
-    with running(model) as url:
-        parts = urlsplit(url)
-        with socket.create_connection((parts.hostname, parts.port), timeout=30) as connection:
-            for _ in range(3):
-                connection.sendall(whole)
-                with HTTPResponse(connection) as answer:
-                    answer.begin()
-                    assert answer.status == 200
-                    assert len(json.loads(answer.read())["texts"]) == 1
-
-
-def test_an_answer_may_take_longer_than_a_head(
-    model: Contextualizer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("polyseme.server.connection.MOST_SECONDS", 0.3)
-    with running(model) as url:
-        Slow(monkeypatch, 1.0)
-        assert ask(url, body={"texts": ["apple"]})[0] == 200
-
-
-def test_a_body_that_does_not_come_is_given_up(model: Contextualizer) -> None:
-    head = b"POST /contextualize HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n"
-    head += b"content-type: application/json\r\ncontent-length: 50\r\n\r\n"
-    with running(model, timeout=0.3) as url:
-        assert raw(url, head + b'{"texts"').startswith(b"HTTP/1.1 408 ")
-
-
-def test_a_head_without_end_is_given_up(
-    model: Contextualizer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("polyseme.server.connection.MOST_SECONDS", 0.3)
-    with running(model) as url:
-        for head in (b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 20_000, b"GET /" + b"a" * 200_000):
-            with suppress(ConnectionError):
-                assert raw(url, head, then=b"a", after=0.1)[:13] in (b"", b"HTTP/1.1 400 ")
-        for part in (b"", b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\n\r\nGET"):
-            began = time.monotonic()
-            with suppress(ConnectionError):
-                assert raw(url, part).count(b"HTTP/1.1 ") == part.count(b"\r\n\r\n")
-            assert time.monotonic() - began < 20
-        assert ask(url, "/health")[0] == 200
-
-
-def test_a_reader_who_does_not_read_is_cut_off(model: Contextualizer) -> None:
-    with running(model, timeout=3.0) as url:
-        parts = urlsplit(url)
-        with socket.create_connection((parts.hostname, parts.port)) as connection:
-            connection.sendall(request({"texts": ["a " * 50_000]}))
-            await_metric(url, b"accepted_requests 1.0")
-            await_metric(url, b"accepted_requests 0.0")
-            found = b""
-            with suppress(ConnectionError):
-                while part := connection.recv(1 << 20):
-                    found += part
-    assert found.startswith(b"HTTP/1.1 200 ")
-    assert len(found) < 50_000 * 16 * 8, "the whole answer was kept for it"
-
-
-def test_nonsense_on_the_wire_does_no_harm(model: Contextualizer) -> None:
-    with running(model) as url:
-        for nonsense in (b"\x16\x03\x01\x02\x00\x01\x00", b"GET / HTTP/9\r\n\r\n", b"A" * 100_000):
-            assert b" 500 " not in raw(url, nonsense + b"\r\n\r\n")
-        assert ask(url, "/health")[0] == 200
-
-
 def test_no_text_is_in_the_log_of_a_process_at_its_most_talkative(folder: Path) -> None:
     secret = "xylophonist"
     with process(folder, "--log-level", "debug") as (server, url):
@@ -466,60 +332,3 @@ def test_memory_stays_bounded_under_twice_the_load_that_can_be_borne(folder: Pat
         assert ask(url, body=body)[0] == 200
     assert set(found) == {200, 429}, found
     assert after < before + (64 << 20)
-
-
-def test_an_answer_does_not_wait_until_its_beginning_is_acknowledged() -> None:
-    from polyseme.server.running import listen
-
-    with listen("127.0.0.1", 0) as bound, socket.create_connection(bound.getsockname()):
-        connection, _ = bound.accept()
-        with connection:
-            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-
-
-def test_the_head_of_an_answer_leaves_with_its_body_and_never_stays_behind() -> None:
-    from polyseme.server.connection import _WholeAnswer
-
-    sent: list[bytes] = []
-    below = SimpleNamespace(
-        write=sent.append,
-        writelines=lambda parts: sent.append(b"".join(parts)),
-        close=lambda: sent.append(b"end"),
-    )
-
-    def answer(*, begun: bool) -> Any:
-        sent.clear()
-        return _WholeAnswer(SimpleNamespace(transport=below, response_started=begun))  # type: ignore[arg-type]
-
-    whole = answer(begun=False)
-    whole.write(b"continue,")
-    assert sent == [b"continue,"]
-    whole.cycle.response_started = True
-    for part in (b"head,", b"body,", b"more"):
-        whole.write(part)
-    assert sent == [b"continue,", b"head,body,", b"more"]
-    alone = answer(begun=True)
-    alone.write(b"head")
-    assert sent == []
-    alone.flush()
-    alone.flush()
-    assert sent == [b"head"]
-    cut = answer(begun=True)
-    cut.write(b"head")
-    cut.close()
-    assert sent == [b"head", b"end"]
-
-
-def test_answers_with_and_without_a_body_come_in_the_order_of_their_requests(
-    model: Contextualizer,
-) -> None:
-    closing = METRICS.replace(b"/metrics", b"/health")
-    head = b"HEAD / HTTP/1.1\r\nhost: localhost\r\n\r\n"
-    waits = request({"texts": ["An apple a day"]})
-    waits = waits.replace(b"\r\n\r\n", b"\r\nexpect: 100-continue\r\n\r\n", 1)
-    with running(model) as url:
-        found = raw(url, head + head + waits + head + closing)
-    statuses = re.findall(rb"HTTP/1\.1 (\d+) ", found)
-    assert statuses == [b"200", b"200", b"100", b"200", b"200", b"200"]
-    assert found.index(b"100 Continue") < found.index(b'"words":["An","apple","a","day"]')
-    assert found.endswith(b"}") and b"connection: close" in found
