@@ -62,8 +62,10 @@ class Rounding:
 
     def __call__(self, states: Tensor) -> Tensor:
         """(T, d) of any float dtype as uint8."""
+        wide = states.float()
+        own = None if wide is states else wide
         # Adding 1.5 * 2**23 rounds to an integer, which then stands in the last bits.
-        scaled = (states.float() * self.factors).add_(_ROUNDS + self.zero)
+        scaled = torch.mul(wide, self.factors, out=own).add_(_ROUNDS + self.zero)
         bits = scaled.clamp_(_ROUNDS, _ROUNDS + 255).view(torch.int32)
         # By way of int8: torch's conversion to uint8 takes longer.
         return bits.to(torch.int8).view(torch.uint8)
