@@ -268,7 +268,7 @@ def least_rows(width_out: int, width_in: int, dtype: torch.dtype, threads: int) 
     left = operator.binary(states, negative, packed, None, "add")
     least = rows = MOST_ROWS
     while rows > LEAST_ROWS:
-        rows = max(LEAST_ROWS, rows // 4)
+        rows //= 2
         found = operator.binary(states[:rows], negative[:rows], packed, None, "add")
         if not torch.equal(found, left[:rows]):
             break
